@@ -1,0 +1,170 @@
+//! Opening a segment by name: check what is there, create what isn't, replace what must be.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use dyn_metrics_layout::header::{self, Header};
+use dyn_metrics_layout::{self as layout, index};
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use crate::birth::{self, check_filesystem, describe};
+use crate::error::{Error, Result};
+use crate::options::Builder;
+use crate::replace::{Keep, replace};
+use crate::segment::Segment;
+use crate::sys::{self, FileId};
+
+/// How often a lost race for the name is tried again.
+const ATTEMPTS: usize = 32;
+
+/// What the name leads to.
+enum Found {
+    /// A segment to attach to.
+    Segment(OwnedFd, FileId, Header, u64),
+    /// Bytes of ours that can't be used, and may be replaced by their owner.
+    Replaceable(OwnedFd, layout::Error),
+    /// The name changed meanwhile.
+    Again,
+}
+
+/// Attaches to the segment that the options name; creates it when there is none.
+///
+/// # Errors
+/// [`Error`]; what the name leads to is unchanged then.
+pub(crate) fn open(options: &Builder) -> Result<&'static Segment> {
+    let path = &options.path;
+    let mut fresh = options.fresh;
+    for _ in 0..ATTEMPTS {
+        match look(options)? {
+            None => {
+                if let Some(fd) = birth::create(path, options)? {
+                    log::debug!("{}: created", path.display());
+                    drop(fd);
+                }
+                fresh = false;
+            }
+            Some(Found::Again) => (),
+            Some(Found::Replaceable(fd, fault)) => {
+                let owner = fstat(&fd).map_or(u32::MAX, |stat| stat.st_uid);
+                let me = nix::unistd::geteuid().as_raw();
+                if me != owner && me != 0 {
+                    return Err(Error::Format { path: path.clone(), source: fault });
+                }
+                log::warn!("{}: {fault}; replacing it", path.display());
+                replace(&fd, options, Keep::Superseded)?;
+            }
+            Some(Found::Segment(fd, ..)) if fresh => {
+                replace(&fd, options, Keep::Nothing)?;
+                fresh = false;
+            }
+            Some(Found::Segment(fd, id, header, bytes)) => {
+                if let Some(listed) = Segment::find(id) {
+                    return Ok(listed);
+                }
+                let segment = Segment::adopt(fd, id, header, bytes, options)?;
+                log_attached(segment);
+                return Ok(segment);
+            }
+        }
+    }
+    Err(Error::Busy { path: path.clone() })
+}
+
+fn log_attached(segment: &Segment) {
+    let path = segment.path.display();
+    log::debug!("{path}: attached ({:?})", crate::percpu::path());
+    if !segment.same_boot {
+        log::warn!(
+            "{path}: made before the last reboot: updates are slower, gauges stay private; use `fresh`"
+        );
+    }
+}
+
+/// Opens and checks what the name leads to; none when there is nothing.
+fn look(options: &Builder) -> Result<Option<Found>> {
+    let path = &options.path;
+    let fd = match sys::open_existing(path) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(cannot_open(path, errno)),
+    };
+    let io = |action| move |errno: Errno| Error::Io { path: path.clone(), action, source: errno.into() };
+    let stat = fstat(&fd).map_err(io("look at it"))?;
+    check_file(path, &stat, options)?;
+    if stat.st_nlink == 0 {
+        return Ok(Some(Found::Again));
+    }
+    let filesystem = nix::sys::statfs::fstatfs(&fd).map_err(io("look at its filesystem"))?;
+    check_filesystem(path, filesystem.filesystem_type())?;
+    read(fd, path, &stat).map(Some)
+}
+
+fn cannot_open(path: &Path, errno: Errno) -> Error {
+    let path = path.to_owned();
+    match errno {
+        Errno::ELOOP => Error::NotRegular { path, found: "symbolic link" },
+        Errno::EISDIR => Error::NotRegular { path, found: "directory" },
+        Errno::ENXIO => Error::NotRegular { path, found: "socket or device" },
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => Error::Permission {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            action: "open for reading and writing",
+            found: describe(&path),
+            path,
+        },
+        _ => Error::Io { path, action: "open it", source: errno.into() },
+    }
+}
+
+fn check_file(path: &Path, stat: &FileStat, options: &Builder) -> Result<()> {
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    if kind != SFlag::S_IFREG {
+        let found = match kind {
+            SFlag::S_IFIFO => "FIFO",
+            SFlag::S_IFDIR => "directory",
+            SFlag::S_IFSOCK => "socket",
+            _ => "device",
+        };
+        return Err(Error::NotRegular { path: path.to_owned(), found });
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    let trusted = stat.st_uid == me || stat.st_uid == 0 || options.allowed_uids.contains(&stat.st_uid);
+    if !trusted {
+        return Err(Error::Owner { path: path.to_owned(), found: stat.st_uid, expected: me });
+    }
+    if stat.st_nlink > 1 {
+        return Err(Error::Links { path: path.to_owned(), found: stat.st_nlink });
+    }
+    Ok(())
+}
+
+/// Reads and checks header and first index table.
+fn read(fd: OwnedFd, path: &Path, stat: &FileStat) -> Result<Found> {
+    let io = |source| Error::Io { path: path.to_owned(), action: "read it", source };
+    let file = std::fs::File::from(fd);
+    let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    let mut head = vec![0_u8; header::BYTES.min(bytes as usize)];
+    file.read_exact_at(&mut head, 0).map_err(io)?;
+    let decoded = Header::decode(&head, bytes).and_then(|header| {
+        let mut table = [0; 16];
+        // A short read leaves zeros, which no table header is.
+        let _ = file.read_exact_at(&mut table, header.index);
+        index::decode_header(&table, header.index)?;
+        Ok(header)
+    });
+    let fd = OwnedFd::from(file);
+    match decoded {
+        Ok(header) if header.ro_compat & !header::KNOWN_RO_COMPAT != 0 => {
+            let bits = header.ro_compat & !header::KNOWN_RO_COMPAT;
+            Err(Error::Format { path: path.to_owned(), source: layout::Error::UnknownFeatures { bits } })
+        }
+        Ok(header) => Ok(Found::Segment(fd, FileId::of(stat), header, bytes)),
+        Err(fault @ layout::Error::Corrupt { .. }) => Ok(Found::Replaceable(fd, fault)),
+        Err(fault @ layout::Error::BadVersion { found, supported }) if found < supported => {
+            Ok(Found::Replaceable(fd, fault))
+        }
+        Err(source) => Err(Error::Format { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,221 @@
+//! Making a new segment: complete before it has a name.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use dyn_metrics_layout::header::{self, Header};
+use dyn_metrics_layout::{index, process};
+use nix::errno::Errno;
+use nix::fcntl::RenameFlags;
+use nix::sys::stat::Mode;
+use nix::unistd::Gid;
+
+use crate::error::{Error, Result};
+use crate::options::{Builder, encode_label_block};
+use crate::sys;
+
+/// Makes a segment under `path`; none when somebody else made one first.
+pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match sys::open_unnamed(directory) {
+        Ok(fd) => {
+            fill(&fd, path, options)?;
+            named(sys::link_unnamed(fd.as_fd(), path), path, fd)
+        }
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => create_by_rename(path, options),
+        Err(errno) => Err(failed(path, "create a file in its directory", errno)),
+    }
+}
+
+/// For filesystems without unnamed files: a temporary name, renamed without replacing.
+fn create_by_rename(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".birth-{:016x}", sys::random()));
+    let temporary = PathBuf::from(name);
+    let fd =
+        sys::create_new(&temporary).map_err(|errno| failed(path, "create a file in its directory", errno))?;
+    let made = fill(&fd, path, options)
+        .and_then(|()| named(sys::rename(&temporary, path, RenameFlags::RENAME_NOREPLACE), path, fd));
+    if !matches!(made, Ok(Some(_))) {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    made
+}
+
+fn named(linked: nix::Result<()>, path: &Path, fd: OwnedFd) -> Result<Option<OwnedFd>> {
+    match linked {
+        Ok(()) => Ok(Some(fd)),
+        Err(Errno::EEXIST) => Ok(None),
+        Err(errno) => Err(failed(path, "give it its name", errno)),
+    }
+}
+
+fn failed(path: &Path, action: &'static str, errno: Errno) -> Error {
+    match errno {
+        Errno::ENOSPC | Errno::EDQUOT => Error::Full {
+            path: path.to_owned(),
+            what: "a new segment",
+            reason: format!("filesystem full ({errno}); remedy: remove files there or enlarge it"),
+        },
+        Errno::EFBIG => Error::Full {
+            path: path.to_owned(),
+            what: "a new segment",
+            reason: "file size limit (RLIMIT_FSIZE) reached; remedy: raise ulimit -f".to_owned(),
+        },
+        Errno::EACCES | Errno::EPERM => Error::Permission {
+            path: path.to_owned(),
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            action,
+            found: describe(path.parent().unwrap_or(path)),
+        },
+        _ => Error::Io { path: path.to_owned(), action, source: errno.into() },
+    }
+}
+
+/// Mode and owner of a file or directory, for error messages.
+pub(crate) fn describe(path: &Path) -> String {
+    match nix::sys::stat::lstat(path) {
+        Ok(stat) => format!(
+            "{} with mode {:04o} owner {}:{}",
+            path.display(),
+            stat.st_mode & 0o7777,
+            stat.st_uid,
+            stat.st_gid
+        ),
+        Err(errno) => format!("{}: {errno}", path.display()),
+    }
+}
+
+/// Sizes of a new segment.
+struct Plan {
+    header: Header,
+    initial_bytes: u64,
+    index_slots: u32,
+}
+
+fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
+    let at = |action| move |errno| failed(path, action, errno);
+    let stat = nix::sys::statfs::fstatfs(fd).map_err(at("look at its filesystem"))?;
+    check_filesystem(path, stat.filesystem_type())?;
+    let pairs: Vec<_> = options.common_labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let common = encode_label_block("common labels", &pairs, header::MAX_COMMON_LABELS)?;
+    let filesystem_bytes = stat.blocks().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(4096));
+    let plan = plan(options, filesystem_bytes, common.len() as u32);
+    sys::allocate(fd, 0, plan.initial_bytes).map_err(at("allocate it"))?;
+    write(fd, &plan, &common).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        action: "write it",
+        source,
+    })?;
+    let mode = options.mode.unwrap_or(if options.group.is_some() { 0o660 } else { 0o600 });
+    nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(mode)).map_err(at("set its mode"))?;
+    if let Some(gid) = options.group {
+        nix::unistd::fchown(fd, None, Some(Gid::from_raw(gid))).map_err(at("set its group"))?;
+    }
+    Ok(())
+}
+
+fn plan(options: &Builder, filesystem_bytes: u64, common_len: u32) -> Plan {
+    let cpus = sys::possible_cpus();
+    let wanted = options.max_bytes.unwrap_or(filesystem_bytes / 4).clamp(256 << 10, 1 << 46);
+    let mut chunk = header::MAX_CHUNK;
+    while chunk > header::MIN_CHUNK && (u64::from(chunk) * 16 > wanted) && cpus <= 1024 {
+        chunk /= 2;
+    }
+    let slots = options.processes.unwrap_or(((wanted / 16 / process::STRIDE as u64) as u32).clamp(16, 512));
+    let index_slots = ((wanted / 512) as u32).clamp(index::MIN_SLOTS, 2048).next_power_of_two();
+    let processes = header::BYTES as u64;
+    let index = processes + u64::from(slots) * process::STRIDE as u64;
+    let data = (index + index::table_bytes(index_slots)).next_multiple_of(128);
+    let chunk_bytes = u64::from(chunk);
+    let initial_bytes = (data + chunk_bytes / 2).next_multiple_of(chunk_bytes);
+    let max_bytes = (wanted - wanted % chunk_bytes).max(initial_bytes);
+    let header = Header {
+        compat: 0,
+        ro_compat: 0,
+        incompat: 0,
+        created_unix_ns: sys::unix_ns(),
+        segment_id: [sys::random(), sys::random()],
+        boot_id: sys::boot_id(),
+        hash_seed: sys::random(),
+        page_bytes: sys::page_bytes(),
+        chunk_bytes: chunk,
+        max_bytes,
+        possible_cpus: cpus,
+        process_slots: slots,
+        max_series: options.max_series,
+        processes,
+        index,
+        data,
+        common_len,
+        common_count: options.common_labels.len() as u32,
+    };
+    Plan { header, initial_bytes, index_slots }
+}
+
+fn write(fd: &OwnedFd, plan: &Plan, common: &[u8]) -> std::io::Result<()> {
+    let file = std::fs::File::from(fd.try_clone()?);
+    let mut bytes = [0_u8; header::BYTES];
+    plan.header.encode(common, &mut bytes).map_err(std::io::Error::other)?;
+    let end = header::RESERVED_END as usize;
+    bytes[end..end + 8].copy_from_slice(&plan.header.data.to_le_bytes());
+    file.write_all_at(&bytes, 0)?;
+    let mut table = [0; 16];
+    index::encode_header(plan.index_slots, plan.header.index, &mut table);
+    file.write_all_at(&table, plan.header.index)?;
+    file.write_all_at(&header::MAGIC.to_le_bytes(), header::MAGIC_AT)
+}
+
+/// Refuses filesystems that another kernel may have mounted too; warns of those that write to disk.
+pub(crate) fn check_filesystem(path: &Path, kind: nix::sys::statfs::FsType) -> Result<()> {
+    const SHARED: [(i64, &str); 6] = [
+        (0x6969, "NFS"),
+        (0x6573_5546, "FUSE or virtiofs"),
+        (0x0102_1997, "9p"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x00c3_6400, "Ceph"),
+    ];
+    const MEMORY: [i64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between C libraries")]
+    let magic = kind.0 as i64 & 0xffff_ffff;
+    if let Some((_, found)) = SHARED.iter().find(|(known, _)| *known == magic) {
+        return Err(Error::Filesystem { path: path.to_owned(), found });
+    }
+    if !MEMORY.contains(&magic) {
+        log::warn!(
+            "{}: not in memory (filesystem type {magic:#x}): write-back to disk can stall updates for 100s of ms; \
+             use /dev/shm",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_fits_small_and_large_filesystems() {
+        for bytes in [1 << 20, 8 << 20, 64 << 20, 24 << 30, 1 << 44] {
+            let plan = plan(&Builder::default(), bytes, 0);
+            let h = plan.header;
+            assert!(plan.initial_bytes <= h.max_bytes, "{bytes}: {h:?}");
+            assert!(plan.initial_bytes <= bytes, "{bytes}: {h:?}");
+            assert!(h.data < plan.initial_bytes && h.max_bytes.is_multiple_of(u64::from(h.chunk_bytes)));
+        }
+        assert_eq!(plan(&Builder::default(), 64 << 20, 0).header.max_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn network_filesystems_are_refused_by_name() {
+        let error = check_filesystem(Path::new("/x"), nix::sys::statfs::FsType(0x6969)).unwrap_err();
+        assert_eq!(error.to_string(), "/x: on NFS, expected a filesystem of this machine, such as tmpfs");
+    }
+}

@@ -1,0 +1,278 @@
+//! The cells of counters, tallies and histograms as this process reaches them.
+#![allow(unsafe_code, reason = "updates words through addresses that were validated once")]
+
+use crate::local::AtomicUsize;
+
+use dyn_metrics_layout::extent::{self, Extent};
+use dyn_metrics_layout::header::{self, Statistic};
+use dyn_metrics_layout::link::{CellLink, Link};
+use dyn_metrics_layout::sync::{AtomicU64, Ordering};
+
+use crate::percpu::{self, Table};
+use crate::segment::{Granted, Segment};
+
+/// An extent as this process reaches it: checked once, mapped, never released.
+#[derive(Debug)]
+pub(crate) struct LocalExtent {
+    segment: &'static Segment,
+    offset: u64,
+    words: u32,
+    cpus: u32,
+    /// Address of each CPU's block; 0 until this process has seen it.
+    entries: &'static [AtomicUsize],
+    shared: &'static [AtomicU64],
+}
+
+impl LocalExtent {
+    /// The extent at `offset`, mapped and checked.
+    pub(crate) fn reach(segment: &'static Segment, offset: u64) -> Granted<&'static Self> {
+        segment.extents.get_or_try(offset, || {
+            let mut bytes = [0; 40];
+            segment.reach(offset)?.copy(offset, &mut bytes)?;
+            let extent = Extent::decode(&bytes, offset)?;
+            let shared = segment.reach(extent.shared)?.words(extent.shared, extent.words as usize)?;
+            let cpus = if segment.per_cpu { extent.cpus } else { 0 };
+            let entries: Box<[AtomicUsize]> = (0..cpus).map(|_| AtomicUsize::new(0)).collect();
+            Ok(Self {
+                segment,
+                offset,
+                words: extent.words,
+                cpus: extent.cpus,
+                entries: Box::leak(entries),
+                shared,
+            })
+        })
+    }
+
+    /// Gives this process the block of the CPU it runs on, making it if there is none. Async-signal-safe.
+    fn install_current_cpu(&self) {
+        let Some(cpu) = percpu::current_cpu() else { return };
+        let Some(entry) = self.entries.get(cpu as usize) else { return };
+        if entry.load(crate::local::Ordering::Relaxed) != 0
+            || self.segment.no_blocks.load(crate::local::Ordering::Relaxed)
+        {
+            return;
+        }
+        match self.block(cpu, true) {
+            Ok(Some(block)) => {
+                entry.store(block.as_ptr() as usize, crate::local::Ordering::Release);
+            }
+            Ok(None) => (),
+            Err(_) => {
+                self.segment.no_blocks.store(true, crate::local::Ordering::Relaxed);
+                self.segment.count(Statistic::BlockFailed, 1);
+            }
+        }
+    }
+
+    /// The block of `cpu`; made if need be and `make` is given.
+    fn block(&self, cpu: u32, make: bool) -> Granted<Option<&'static [AtomicU64]>> {
+        let place = Extent::entry_place(self.offset, cpu);
+        let word = self.segment.word(place)?;
+        let offset = match extent::follow(word, place)? {
+            Some(offset) => offset,
+            None if make => {
+                let bytes = Extent::block_bytes(self.words);
+                let drawn = self.segment.draw(bytes, extent::BLOCK_ALIGN)?;
+                extent::publish_once(word, place, drawn)?
+            }
+            None => return Ok(None),
+        };
+        Ok(Some(self.segment.reach(offset)?.words(offset, self.words as usize)?))
+    }
+
+    /// Sum of a word over all blocks, integers wrapping.
+    fn sum_u64(&self, word: usize) -> u64 {
+        self.fold(word, 0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+    }
+
+    /// Sum of a word over all blocks, in doubles, in fixed order.
+    fn sum_f64(&self, word: usize) -> f64 {
+        self.fold(word, 0.0, |sum, cell| sum + f64::from_bits(cell.load(Ordering::Relaxed)))
+    }
+
+    fn fold<T>(&self, word: usize, start: T, add: impl Fn(T, &AtomicU64) -> T) -> T {
+        let blocks = (0..self.cpus).filter_map(|cpu| self.block(cpu, false).ok().flatten());
+        let sum = blocks.filter_map(|block| block.get(word)).fold(start, &add);
+        add(sum, &self.shared[word])
+    }
+}
+
+/// Where the cold path of a series' updates goes.
+#[derive(Debug)]
+enum Home {
+    /// Words of an extent.
+    Extent(&'static LocalExtent),
+    /// Words of this process alone.
+    Private,
+}
+
+/// What the cells of one series have beside the hot path's two words; leaked, one for each handle's series.
+#[derive(Debug)]
+struct Cold {
+    home: Home,
+    first: usize,
+    shared: &'static [AtomicU64],
+}
+
+/// The cells of one series: a run of words in each block of an extent.
+///
+/// Copied freely; what it points to is never released.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells {
+    table: Table,
+    byte_offset: u32,
+    words: u32,
+    cold: &'static Cold,
+}
+
+/// Private cells leaked so far; beyond a limit they are shared, so that a host which asks again and again
+/// after a refusal doesn't grow.
+static PRIVATE_CELLS: AtomicUsize = AtomicUsize::new(0);
+const MOST_PRIVATE_CELLS: usize = 4096;
+
+impl Cells {
+    /// The cells that `link` names in `segment`: `words` of them.
+    pub(crate) fn reach(segment: &'static Segment, link: CellLink, words: usize) -> Granted<Self> {
+        let extent = LocalExtent::reach(segment, link.extent)?;
+        let first = link.word as usize;
+        let shared =
+            extent.shared.get(first..first + words).ok_or(dyn_metrics_layout::Error::OutOfBounds {
+                offset: link.extent,
+                len: 8 * (first + words) as u64,
+            })?;
+        Ok(Self {
+            table: Table::new(extent.entries),
+            byte_offset: (8 * first) as u32,
+            words: words as u32,
+            cold: Box::leak(Box::new(Cold { home: Home::Extent(extent), first, shared })),
+        })
+    }
+
+    /// Cells that nobody else sees.
+    pub(crate) fn private(words: usize) -> Self {
+        static SHARED: std::sync::OnceLock<&'static Cold> = std::sync::OnceLock::new();
+        let make = |words: usize| -> &'static Cold {
+            let shared = Box::leak((0..words).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
+            Box::leak(Box::new(Cold { home: Home::Private, first: 0, shared }))
+        };
+        let count = PRIVATE_CELLS.fetch_add(1, crate::local::Ordering::Relaxed);
+        let most = dyn_metrics_layout::record::MAX_BOUNDS + 2;
+        let cold = if count < MOST_PRIVATE_CELLS { make(words) } else { SHARED.get_or_init(|| make(most)) };
+        Self { table: Table::EMPTY, byte_offset: 0, words: words as u32, cold }
+    }
+
+    /// Adds `n` to word `index`.
+    #[inline]
+    pub(crate) fn add_u64(&self, index: usize, n: u64) {
+        debug_assert!(index < self.words as usize);
+        // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
+        if !unsafe { self.table.add_u64(self.byte_offset as usize + 8 * index, n) } {
+            self.add_u64_cold(index, n);
+        }
+    }
+
+    /// Adds `x` to word `index`, a double.
+    #[inline]
+    pub(crate) fn add_f64(&self, index: usize, x: f64) {
+        debug_assert!(index < self.words as usize);
+        // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
+        if !unsafe { self.table.add_f64(self.byte_offset as usize + 8 * index, x) } {
+            self.add_f64_cold(index, x);
+        }
+    }
+
+    #[cold]
+    fn add_u64_cold(&self, index: usize, n: u64) {
+        self.cold.shared[index].fetch_add(n, Ordering::Relaxed);
+        self.install();
+    }
+
+    #[cold]
+    fn add_f64_cold(&self, index: usize, x: f64) {
+        let word = &self.cold.shared[index];
+        let mut seen = word.load(Ordering::Relaxed);
+        loop {
+            let sum = (f64::from_bits(seen) + x).to_bits();
+            match word.compare_exchange_weak(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.install();
+    }
+
+    fn install(&self) {
+        if let Home::Extent(extent) = self.cold.home {
+            extent.install_current_cpu();
+        }
+    }
+
+    /// Sum of word `index` over all blocks.
+    pub(crate) fn sum_u64(&self, index: usize) -> u64 {
+        match self.cold.home {
+            Home::Extent(extent) => extent.sum_u64(self.cold.first + index),
+            Home::Private => self.cold.shared[index].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sum of word `index`, a double, over all blocks.
+    pub(crate) fn sum_f64(&self, index: usize) -> f64 {
+        match self.cold.home {
+            Home::Extent(extent) => extent.sum_f64(self.cold.first + index),
+            Home::Private => f64::from_bits(self.cold.shared[index].load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Counts something dropped in the header of the segment, if there is one.
+    #[cold]
+    pub(crate) fn count(&self, statistic: Statistic) {
+        if let Home::Extent(extent) = self.cold.home {
+            extent.segment.count(statistic, 1);
+        }
+    }
+
+    /// Whether the cells belong to this process alone.
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self.cold.home, Home::Private)
+    }
+}
+
+/// Draws `words` consecutive words for a new series, from the newest extent or a new one.
+pub(crate) fn draw_words(segment: &'static Segment, words: u32, shared_only: bool) -> Granted<CellLink> {
+    let place = if shared_only { header::OPEN_SHARED_EXTENT } else { header::OPEN_EXTENT };
+    let open = segment.word(place)?;
+    loop {
+        let seen = dyn_metrics_layout::sync::load_acquire(open);
+        let newest = Link::unpack(seen, place)?;
+        let mut size = extent::MIN_WORDS;
+        if let Some(offset) = newest {
+            let (extent, drawn) = draw_from(segment, offset, words)?;
+            if let Some(word) = drawn {
+                return Ok(CellLink { extent: offset, word });
+            }
+            size = (extent.words * 2).min(extent::MAX_WORDS);
+        }
+        let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
+        let made = new_extent(segment, size.max(words), cpus, newest.unwrap_or(0))?;
+        extent::publish_extent(open, place, seen, made);
+    }
+}
+
+fn draw_from(segment: &'static Segment, offset: u64, words: u32) -> Granted<(Extent, Option<u32>)> {
+    let mut bytes = [0; 40];
+    segment.reach(offset)?.copy(offset, &mut bytes)?;
+    let extent = Extent::decode(&bytes, offset)?;
+    let next_word = segment.word(offset + extent::NEXT_WORD)?;
+    Ok((extent, extent::draw_words(next_word, extent.words, words)))
+}
+
+fn new_extent(segment: &'static Segment, words: u32, cpus: u32, previous: u64) -> Granted<u64> {
+    let words = words.next_multiple_of(16);
+    let offset = segment.draw(Extent::bytes(words, cpus), extent::BLOCK_ALIGN)?;
+    let extent = Extent { words, cpus, previous, shared: offset + Extent::shared_start(cpus) };
+    let mut bytes = [0; 40];
+    extent.encode(offset, &mut bytes);
+    segment.reach(offset)?.store(offset, &bytes)?;
+    Ok(offset)
+}

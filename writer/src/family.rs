@@ -1,0 +1,316 @@
+//! Families: series of one name that differ in their labels.
+
+use crate::local::{AtomicPtr, Ordering};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use dyn_metrics_layout::record::{self, MAX_RECORD, Series};
+use dyn_metrics_layout::{GaugeMode, Kind};
+
+use crate::error::{Error, Result};
+use crate::lookup::Identity;
+use crate::metric::Metric;
+use crate::opts::Opts;
+use crate::registry::Registry;
+use crate::segment::Segment;
+
+/// Label value of the series that stands for all beyond a family's limit.
+pub const OVERFLOW: &str = "__overflow__";
+
+/// A family of a segment, as this process knows it; never released.
+pub(crate) struct FamilyCore {
+    pub(crate) segment: &'static Segment,
+    pub(crate) offset: u64,
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) unit: String,
+    pub(crate) registrant: String,
+    pub(crate) kind: Kind,
+    pub(crate) mode: GaugeMode,
+    pub(crate) level: u8,
+    pub(crate) shared_only: bool,
+    pub(crate) keep_dead: u32,
+    pub(crate) max_series: u32,
+    pub(crate) bounds: &'static [f64],
+    pub(crate) states: &'static [String],
+}
+
+impl fmt::Debug for FamilyCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FamilyCore")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FamilyCore {
+    pub(crate) fn new(segment: &'static Segment, offset: u64, family: &record::Family<'_>) -> Self {
+        Self {
+            segment,
+            offset,
+            name: family.name.to_owned(),
+            help: family.help.to_owned(),
+            unit: family.unit.to_owned(),
+            registrant: family.registrant.to_owned(),
+            kind: family.kind,
+            mode: family.mode,
+            level: family.level,
+            shared_only: family.shared_only,
+            keep_dead: family.keep_dead,
+            max_series: family.max_series,
+            bounds: Box::leak(family.bounds.iter().collect()),
+            states: Box::leak(family.states.iter().map(str::to_owned).collect()),
+        }
+    }
+
+    /// Whether `opts` describes this family; the first difference names both sides.
+    pub(crate) fn check_same(&self, opts: &Opts, kind: Kind) -> Result<()> {
+        let numbers = |bounds: &[f64]| format!("{bounds:?}");
+        let wanted_mode = opts.mode_for(kind);
+        let differs = if self.kind != kind {
+            ("type", self.kind.name().to_owned(), kind.name().to_owned())
+        } else if self.unit != opts.unit {
+            ("unit", format!("{:?}", self.unit), format!("{:?}", opts.unit))
+        } else if self.bounds != opts.bounds_for(kind) {
+            ("bounds", numbers(self.bounds), numbers(opts.bounds_for(kind)))
+        } else if kind.is_per_process() && self.mode != wanted_mode {
+            ("mode", self.mode.name().to_owned(), wanted_mode.name().to_owned())
+        } else if kind == Kind::StateSet && self.states != opts.states {
+            ("states", format!("{:?}", self.states), format!("{:?}", opts.states))
+        } else {
+            return Ok(());
+        };
+        let (what, existing, wanted) = differs;
+        let (metric, registrant) = (self.name.clone(), self.registrant.clone());
+        Err(Error::Conflict { metric, what, existing, registrant, wanted })
+    }
+}
+
+/// Where the value of a label comes from.
+#[derive(Clone, Debug)]
+enum Source {
+    Fixed(String),
+    Given(usize),
+}
+
+/// The labels of a family's series, sorted by name: what identity is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct LabelPlan {
+    labels: Vec<(String, Source)>,
+    given: usize,
+}
+
+/// Bytes before the label block in a series' identity: family offset, length, count.
+const IDENTITY_HEAD: usize = 16;
+/// Identities up to this long are built on the stack.
+const STACK_IDENTITY: usize = 1024;
+
+impl LabelPlan {
+    pub(crate) fn new(fixed: &[(String, String)], names: &[&str]) -> Self {
+        let fixed = fixed.iter().map(|(name, value)| (name.clone(), Source::Fixed(value.clone())));
+        let given = names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), Source::Given(at)));
+        let mut labels: Vec<_> = fixed.chain(given).collect();
+        labels.sort_by(|a, b| a.0.cmp(&b.0));
+        Self { labels, given: names.len() }
+    }
+
+    fn pairs<'p>(&'p self, values: &'p [&'p str]) -> impl Iterator<Item = (&'p str, &'p str)> {
+        self.labels.iter().map(|(name, source)| match source {
+            Source::Fixed(value) => (name.as_str(), value.as_str()),
+            Source::Given(at) => (name.as_str(), values[*at]),
+        })
+    }
+
+    /// Builds the identity of the series with these values in `buffer`: the lengths of its label block and of
+    /// the whole.
+    fn identity(
+        &self,
+        family: u64,
+        values: &[&str],
+        buffer: &mut [u8],
+    ) -> dyn_metrics_layout::Result<(usize, usize)> {
+        let (head, rest) = buffer.split_at_mut(IDENTITY_HEAD);
+        let used = record::encode_labels(self.pairs(values), rest)?;
+        head[..8].copy_from_slice(&family.to_le_bytes());
+        head[8..12].copy_from_slice(&(used as u32).to_le_bytes());
+        head[12..].copy_from_slice(&(self.labels.len() as u32).to_le_bytes());
+        let end = used.next_multiple_of(8).min(rest.len());
+        rest[used..end].fill(0);
+        Ok((used, IDENTITY_HEAD + end))
+    }
+
+    fn encoded_len(&self, values: &[&str]) -> usize {
+        let labels: usize = self.pairs(values).map(|(name, value)| 4 + name.len() + value.len()).sum();
+        (IDENTITY_HEAD + labels).next_multiple_of(8)
+    }
+
+    /// Runs `work` with the identity of the series with these values, its label block's length, and the segment's hash.
+    fn with_identity<R>(
+        &self,
+        core: &FamilyCore,
+        values: &[&str],
+        work: impl FnOnce(&[u8], usize) -> Result<R>,
+    ) -> Result<R> {
+        let long = |source| Error::TooLong { metric: core.name.clone(), source };
+        let len = self.encoded_len(values);
+        if len <= STACK_IDENTITY {
+            let mut buffer = [0; STACK_IDENTITY];
+            let (labels, end) = self.identity(core.offset, values, &mut buffer).map_err(long)?;
+            return work(&buffer[..end], labels);
+        }
+        let mut buffer = vec![0; len.min(MAX_RECORD)];
+        let (labels, end) = self.identity(core.offset, values, &mut buffer).map_err(long)?;
+        work(&buffer[..end], labels)
+    }
+
+    /// The series with these values, if it is registered.
+    pub(crate) fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
+        self.with_identity(core, values, |bytes, _| {
+            let identity = Identity::series(core.segment, bytes);
+            core.segment.find_record(&identity).map_err(|r| core.segment.error("a series", r))
+        })
+    }
+
+    /// Finds or registers the series with these values; none when the family is at its limit.
+    fn register(&self, core: &'static FamilyCore, values: &[&str], overflow: bool) -> Result<Option<u64>> {
+        self.with_identity(core, values, |bytes, labels_len| {
+            let labels = &bytes[IDENTITY_HEAD..IDENTITY_HEAD + labels_len];
+            let count = self.labels.len() as u32;
+            let registered = core.segment.series(core, bytes, labels, count, overflow);
+            registered.map_err(|r| core.segment.refused(core.segment.error("a series", r)))
+        })
+    }
+
+    /// Finds or registers the series with these values, or the overflow series at the family's limit.
+    pub(crate) fn find_or_register(&self, core: &'static FamilyCore, values: &[&str]) -> Result<u64> {
+        if let Some(offset) = self.register(core, values, false)? {
+            return Ok(offset);
+        }
+        let overflow = vec![OVERFLOW; self.given];
+        let offset = self.register(core, &overflow, true)?;
+        offset.ok_or_else(|| {
+            core.segment.error("a series", crate::segment::Refusal::Kernel(nix::errno::Errno::ENOSPC))
+        })
+    }
+}
+
+const _: () = assert!(IDENTITY_HEAD == Series::identity_range(56).end - 40);
+
+struct Inner {
+    registry: Registry,
+    opts: Opts,
+    kind: Kind,
+    plan: LabelPlan,
+    core: AtomicPtr<FamilyCore>,
+}
+
+/// Series of one name, found or made by the values of their labels.
+///
+/// Cheap to clone, `Send` and `Sync`. A look-up of a series that exists makes no system call.
+///
+/// ```
+/// # fn main() -> Result<(), dyn_metrics::Error> {
+/// # let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+/// # let registry = dyn_metrics::Registry::open_at(dir.path().join("s"))?;
+/// use dyn_metrics::{Counter, Opts};
+///
+/// let requests = registry.family::<Counter>(
+///     &Opts::new("llm_requests_total", "Requests answered"),
+///     &["model", "status"],
+/// )?;
+/// requests.with(&["llama", "ok"]).inc();
+/// assert_eq!(requests.with(&["llama", "ok"]).value(), 1);
+/// assert!(requests.get(&["mistral", "ok"]).is_none());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Family<M> {
+    inner: Arc<Inner>,
+    metric: PhantomData<fn() -> M>,
+}
+
+impl<M> Clone for Family<M> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), metric: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for Family<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family").field("name", &self.inner.opts.name).finish_non_exhaustive()
+    }
+}
+
+impl<M: Metric> Family<M> {
+    pub(crate) fn new(registry: &Registry, opts: &Opts, names: &[&str]) -> Result<Self> {
+        let segment = registry.segment()?;
+        opts.check(M::KIND, names).map_err(|error| segment.refused(error))?;
+        let core = segment.family(opts, M::KIND)?;
+        let inner = Inner {
+            registry: registry.clone(),
+            opts: opts.clone(),
+            kind: M::KIND,
+            plan: LabelPlan::new(&opts.labels, names),
+            core: AtomicPtr::new(std::ptr::from_ref(core).cast_mut()),
+        };
+        Ok(Self { inner: Arc::new(inner), metric: PhantomData })
+    }
+
+    /// The series with these label values, in the order of the family's label names; found or made.
+    ///
+    /// Cost: a hash and a search of the index when it exists, no system call; a registration otherwise.
+    /// Errors: none. What can't be had is counted, and the handle's cell is then private to the caller.
+    #[must_use]
+    pub fn with(&self, values: &[&str]) -> M {
+        self.try_with(values).unwrap_or_else(|error| {
+            log::warn!("{error}; counting privately");
+            M::private(self.core().bounds, self.core().states)
+        })
+    }
+
+    /// As [`Self::with`], but says what went wrong.
+    ///
+    /// # Errors
+    /// [`Error::LabelCount`], [`Error::TooLong`], [`Error::Full`] and what concerns a damaged segment.
+    pub fn try_with(&self, values: &[&str]) -> Result<M> {
+        if let Some(series) = self.find(values)? {
+            return M::attach(self.core(), series);
+        }
+        let core = self.current_core()?;
+        M::attach(core, self.inner.plan.find_or_register(core, values)?)
+    }
+
+    /// The series with these label values, if it is registered.
+    #[must_use]
+    pub fn get(&self, values: &[&str]) -> Option<M> {
+        let series = self.find(values).ok().flatten()?;
+        M::attach(self.core(), series).ok()
+    }
+
+    fn find(&self, values: &[&str]) -> Result<Option<u64>> {
+        let (found, expected) = (values.len(), self.inner.plan.given);
+        if found != expected {
+            let error = Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected };
+            return Err(self.core().segment.refused(error));
+        }
+        self.inner.plan.find(self.core(), values)
+    }
+
+    fn core(&self) -> &'static FamilyCore {
+        let core = self.inner.core.load(Ordering::Acquire);
+        crate::registry::leaked(core)
+    }
+
+    /// The family in the segment that the name leads to now; new series go there after a replacement.
+    fn current_core(&self) -> Result<&'static FamilyCore> {
+        let (core, segment) = (self.core(), self.inner.registry.segment()?);
+        if core.segment.id == segment.id {
+            return Ok(core);
+        }
+        let moved = segment.family(&self.inner.opts, self.inner.kind)?;
+        self.inner.core.store(std::ptr::from_ref(moved).cast_mut(), Ordering::Release);
+        Ok(moved)
+    }
+}

@@ -1,0 +1,215 @@
+//! Gauge cells as this process reaches them: its own cell in a series, claimed at the first update.
+#![allow(unsafe_code, reason = "keeps the address of a cell's half in a word that a fork wipes")]
+
+use crate::local::{AtomicUsize, Ordering};
+
+use dyn_metrics_layout::gauge::{self, Claimant, GaugeCell, Half};
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::kind::Number;
+use dyn_metrics_layout::link::Link;
+use dyn_metrics_layout::record::gauges_place;
+use dyn_metrics_layout::sync::load_acquire;
+use dyn_metrics_layout::{GaugeMode, Representation};
+
+use crate::segment::{Granted, Refusal, Segment};
+use crate::slot::NoSlot;
+use crate::wipe;
+
+/// Most cells looked at in one series; a longer list is damaged.
+const MOST_CELLS: usize = 1 << 16;
+
+/// A gauge series in this process.
+pub(crate) struct GaugeCore {
+    segment: Option<&'static Segment>,
+    series: u64,
+    mode: GaugeMode,
+    keep_dead: u32,
+    /// Address of the half to write, with its representation in the lowest two bits; 0 in a forked child.
+    own: &'static AtomicUsize,
+    /// Where values go when there is no cell to be had.
+    private: GaugeCell,
+}
+
+impl std::fmt::Debug for GaugeCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GaugeCore")
+            .field("series", &self.series)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GaugeCore {
+    /// The gauge of the series at `series`.
+    pub(crate) fn reach(
+        segment: &'static Segment,
+        series: u64,
+        mode: GaugeMode,
+        keep_dead: u32,
+    ) -> Granted<&'static Self> {
+        segment.gauges.get_or_try(series, || {
+            let own = &wipe::words(1)?[0];
+            Ok(Self { segment: Some(segment), series, mode, keep_dead, own, private: GaugeCell::zeroed() })
+        })
+    }
+
+    /// A gauge that nobody else sees; none when not even its memory can be had.
+    pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
+        static SHARED: std::sync::OnceLock<Option<&'static GaugeCore>> = std::sync::OnceLock::new();
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let make = || -> Option<&'static GaugeCore> {
+            let own = &wipe::words(1).ok()?[0];
+            let private = GaugeCell::zeroed();
+            Some(Box::leak(Box::new(Self { segment: None, series: 0, mode, keep_dead: 0, own, private })))
+        };
+        if COUNT.fetch_add(1, Ordering::Relaxed) < 4096 { make() } else { *SHARED.get_or_init(make) }
+    }
+
+    /// How cells of this series combine.
+    pub(crate) const fn mode(&self) -> GaugeMode {
+        self.mode
+    }
+
+    /// The half this process writes, with its representation; claimed if need be, none when that has to be
+    /// given up for now (and is counted).
+    #[inline]
+    pub(crate) fn own(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
+        let own = self.own.load(Ordering::Acquire);
+        if own == 0 { self.claim(first) } else { Some(Self::unpack(own)) }
+    }
+
+    #[inline]
+    fn unpack(own: usize) -> (&'static Half, Representation) {
+        let representation = match own & 3 {
+            0 => Representation::Integer,
+            1 => Representation::Float,
+            _ => Representation::Nanoseconds,
+        };
+        // SAFETY: packed by keep() from a reference that lives as long as the process; INV-ATOMIC.
+        (unsafe { &*((own & !3) as *const Half) }, representation)
+    }
+
+    fn keep(&self, half: &'static Half, representation: Representation) -> (&'static Half, Representation) {
+        let packed = std::ptr::from_ref(half) as usize | representation as usize;
+        self.own.store(packed, Ordering::Release);
+        (half, representation)
+    }
+
+    #[cold]
+    fn claim(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
+        let Some(segment) = self.segment else { return Some(self.keep(self.private.half(0), first)) };
+        let me = match segment.claimant() {
+            Ok(me) => me,
+            Err(NoSlot::Busy) => {
+                segment.count(Statistic::DroppedBusy, 1);
+                return None;
+            }
+            Err(NoSlot::Refused) => {
+                segment.count(Statistic::PrivateNoSlot, 1);
+                return Some(self.keep(self.private.half(0), first));
+            }
+        };
+        match segment.serialised(me.slot, || self.find_or_take(segment, &me, first))? {
+            Ok((half, representation)) => Some(self.keep(half, representation)),
+            Err(_) => {
+                segment.count(Statistic::PrivateFull, 1);
+                Some(self.keep(self.private.half(0), first))
+            }
+        }
+    }
+
+    /// This process's cell: its own, or a dead process's, or a new one. One thread of the process at a time.
+    fn find_or_take(
+        &self,
+        segment: &'static Segment,
+        me: &Claimant,
+        first: Representation,
+    ) -> Granted<(&'static Half, Representation)> {
+        if let Some(found) = self.search(segment, me, first)? {
+            return Ok(found);
+        }
+        let place = segment.draw(gauge::BYTES as u64, gauge::ALIGN)?;
+        let cell: &'static GaugeCell = segment.at(place)?;
+        cell.begin(place, self.series, me, first);
+        let head_place = gauges_place(self.series);
+        let head = segment.word(head_place)?;
+        let mut seen = load_acquire(head);
+        loop {
+            let older = Link::unpack(seen, head_place)?.unwrap_or(0);
+            let next = if older == 0 { 0 } else { Link::pack(older, place + gauge::NEXT) };
+            cell.next.store(next, Ordering::Relaxed);
+            let packed = Link::pack(place, head_place);
+            match head.compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok((cell.half(0), first)),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    fn search(
+        &self,
+        segment: &'static Segment,
+        me: &Claimant,
+        first: Representation,
+    ) -> Granted<Option<(&'static Half, Representation)>> {
+        let (mut dead, mut oldest) = (0, None::<(u64, u64)>);
+        let mut place =
+            Link::unpack(load_acquire(segment.word(gauges_place(self.series))?), gauges_place(self.series))?;
+        for _ in 0..MOST_CELLS {
+            let Some(at) = place else { break };
+            let cell: &'static GaugeCell = segment.at(at)?;
+            place = Link::unpack(load_acquire(&cell.next), at + gauge::NEXT)?;
+            let Ok(reading) = cell.read(at) else { continue };
+            let owner = reading.owner;
+            if owner.slot == me.slot && owner.generation == me.generation && !owner.taking {
+                return Ok(Some((cell.half(owner.half), reading.contents.meta.representation)));
+            }
+            if segment.is_alive(owner.slot, owner.generation) {
+                continue;
+            }
+            dead += 1;
+            if oldest.is_none_or(|(_, id)| reading.contents.process_id < id) {
+                oldest = Some((at, reading.contents.process_id));
+            }
+        }
+        let kept = if self.mode == GaugeMode::All { self.keep_dead } else { 0 };
+        match oldest {
+            Some((at, _)) if dead > kept => self.take(segment, at, me, first),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes the dead process's cell at `place` over; none when another process was faster.
+    fn take(
+        &self,
+        segment: &'static Segment,
+        place: u64,
+        me: &Claimant,
+        first: Representation,
+    ) -> Granted<Option<(&'static Half, Representation)>> {
+        let cell: &'static GaugeCell = segment.at(place)?;
+        let reading = cell.read(place).map_err(Refusal::Layout)?;
+        if segment.is_alive(reading.owner.slot, reading.owner.generation) {
+            return Ok(None); // somebody else has taken it
+        }
+        let taken = cell.take_over(place, &reading, me, first, self.mode);
+        if taken.is_some() {
+            segment.count(Statistic::GaugeTakeovers, 1);
+        }
+        Ok(taken.map(|half| (cell.half(half), first)))
+    }
+
+    /// What this process has set; none when it has set nothing and the mode tells that from 0.
+    pub(crate) fn value(&'static self, first: Representation) -> Option<Number> {
+        let (half, representation) = self.own(first)?;
+        half.value(representation, self.mode)
+    }
+
+    /// Counts something dropped.
+    #[cold]
+    pub(crate) fn count(&self, statistic: Statistic) {
+        if let Some(segment) = self.segment {
+            segment.count(statistic, 1);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What handles have in common.
+
+use dyn_metrics_layout::Kind;
+
+use crate::error::Result;
+use crate::family::FamilyCore;
+
+pub(crate) mod sealed {
+    use super::{FamilyCore, Result};
+
+    /// How handles are made; not for others.
+    pub(crate) trait Handle: Sized {
+        /// The handle of a registered series.
+        fn attach(core: &'static FamilyCore, series: u64) -> Result<Self>;
+        /// A handle whose cells nobody else sees.
+        fn private(bounds: &'static [f64], states: &'static [String]) -> Self;
+    }
+}
+
+/// A kind of handle: [`crate::Counter`], [`crate::Gauge`], [`crate::Histogram`] and the others.
+///
+/// Handles are cheap to clone, `Send`, `Sync`, and their operations never fail. `default()` gives one whose
+/// cell is private to the caller, so that `registry.counter(..).unwrap_or_default()` always works.
+///
+/// Sealed: the kinds are those of the format.
+#[allow(private_bounds, reason = "sealed")]
+pub trait Metric: Clone + Default + Send + Sync + sealed::Handle + 'static {
+    /// The kind of family that handles of this type belong to.
+    const KIND: Kind;
+}

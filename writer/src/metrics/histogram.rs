@@ -1,0 +1,135 @@
+//! Histograms.
+
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::{Kind, Representation};
+
+use super::{cells, timer::Timer};
+use crate::cells::Cells;
+use crate::error::Result;
+use crate::family::FamilyCore;
+use crate::metric::{Metric, sealed::Handle};
+use crate::opts::DEFAULT_BOUNDS;
+
+/// Counts of observations by upper bound, and their sum.
+///
+/// Shape: a word for each bucket and one for the sum, for each CPU that has observed. The count is the sum of
+/// the buckets, so the `+Inf` bucket equals it always; the sum may trail by what is in flight.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    cells: Cells,
+    bounds: &'static [f64],
+}
+
+impl Histogram {
+    /// Observes `value`, in the unit of the metric.
+    ///
+    /// A value equal to a bound belongs to that bound's bucket. NaN is dropped and counted; infinite values
+    /// count in their bucket and stay out of the sum.
+    /// Ordering: relaxed; any thread, any process, signal handlers too. Cost: a search of the bounds and two
+    /// restartable adds, no system call. Source: OpenMetrics 1.0, "Histogram".
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        self.observe_n(value, 1);
+    }
+
+    /// Observes `value` `count` times at once.
+    #[inline]
+    pub fn observe_n(&self, value: f64, count: u64) {
+        if value.is_nan() {
+            return self.cells.count(Statistic::DroppedNan);
+        }
+        if count == 0 {
+            return;
+        }
+        self.cells.add_u64(self.bucket(value), count);
+        if value.is_finite() {
+            self.cells.add_f64(self.bounds.len() + 1, value * count as f64);
+        } else {
+            self.cells.count(Statistic::InfiniteObservations);
+        }
+    }
+
+    /// Index of the first bucket whose bound is not below `value`; without a branch on the value.
+    #[inline]
+    fn bucket(&self, value: f64) -> usize {
+        self.bounds.iter().map(|bound| usize::from(*bound < value)).sum()
+    }
+
+    /// Runs `work` and observes the seconds it took.
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let start = std::time::Instant::now();
+        let done = work();
+        self.observe(start.elapsed().as_secs_f64());
+        done
+    }
+
+    /// Starts a timer that observes the seconds until it is stopped or dropped.
+    #[must_use]
+    pub fn start_timer(&self) -> Timer {
+        let histogram = self.clone();
+        Timer::new(move |elapsed| histogram.observe(elapsed.as_secs_f64()))
+    }
+
+    /// Upper bounds, without `+Inf`.
+    #[must_use]
+    pub const fn bounds(&self) -> &'static [f64] {
+        self.bounds
+    }
+
+    /// Observations of all processes in each bucket, not cumulative; the last one is `+Inf`.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<u64> {
+        (0..=self.bounds.len()).map(|bucket| self.cells.sum_u64(bucket)).collect()
+    }
+
+    /// Observations of all processes.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets().iter().fold(0, |sum: u64, bucket| sum.wrapping_add(*bucket))
+    }
+
+    /// Sum of the observations of all processes.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.cells.sum_f64(self.bounds.len() + 1)
+    }
+}
+
+impl Metric for Histogram {
+    const KIND: Kind = Kind::Histogram;
+}
+
+impl Handle for Histogram {
+    fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
+        let cells = cells(core, series, Representation::Float)?;
+        Ok(Self { cells, bounds: core.bounds })
+    }
+
+    fn private(bounds: &'static [f64], _: &'static [String]) -> Self {
+        Self { cells: Cells::private(bounds.len() + 2), bounds }
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::private(&DEFAULT_BOUNDS, &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_belongs_to_the_first_bound_that_is_not_below() {
+        let histogram = Histogram::private(&[0.1, 1.0, 10.0], &[]);
+        for value in [-1.0, 0.1, 0.100_001, 1.0, 10.0, 10.1, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            histogram.observe(value);
+        }
+        histogram.observe_n(2.0, 3);
+        assert_eq!(histogram.buckets(), [3, 2, 4, 2]);
+        assert_eq!(histogram.count(), 11);
+        let expected = -1.0 + 0.1 + 0.100_001 + 1.0 + 10.0 + 10.1 + 6.0;
+        assert!((histogram.sum() - expected).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,94 @@
+//! Tallies.
+
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::{Kind, Representation};
+
+use super::{cells, timer::Timer};
+use crate::cells::Cells;
+use crate::error::Result;
+use crate::family::FamilyCore;
+use crate::metric::{Metric, sealed::Handle};
+
+/// Count and sum of observations: an OpenMetrics summary without quantiles.
+///
+/// Shape: two words for each CPU that has observed; the sum may trail the count by what is in flight.
+#[derive(Clone, Debug)]
+pub struct Tally(Cells);
+
+impl Tally {
+    /// Observes `value`. NaN is dropped and counted; infinite values count but stay out of the sum; negative
+    /// ones are allowed (the sum is no counter then).
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        if value.is_nan() {
+            return self.0.count(Statistic::DroppedNan);
+        }
+        self.0.add_u64(0, 1);
+        if value.is_finite() {
+            self.0.add_f64(1, value);
+        } else {
+            self.0.count(Statistic::InfiniteObservations);
+        }
+    }
+
+    /// Runs `work` and observes the seconds it took.
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let start = std::time::Instant::now();
+        let done = work();
+        self.observe(start.elapsed().as_secs_f64());
+        done
+    }
+
+    /// Starts a timer that observes the seconds until it is stopped or dropped.
+    #[must_use]
+    pub fn start_timer(&self) -> Timer {
+        let tally = self.clone();
+        Timer::new(move |elapsed| tally.observe(elapsed.as_secs_f64()))
+    }
+
+    /// Observations of all processes.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.sum_u64(0)
+    }
+
+    /// Sum of the observations of all processes.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.0.sum_f64(1)
+    }
+}
+
+impl Metric for Tally {
+    const KIND: Kind = Kind::Tally;
+}
+
+impl Handle for Tally {
+    fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
+        cells(core, series, Representation::Float).map(Self)
+    }
+
+    fn private(_: &'static [f64], _: &'static [String]) -> Self {
+        Self(Cells::private(2))
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::private(&[], &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_observations_never_spoil_the_sum() {
+        let tally = Tally::default();
+        for value in [1.5, f64::NAN, f64::INFINITY, -0.5] {
+            tally.observe(value);
+        }
+        assert_eq!((tally.count(), tally.sum()), (3, 1.0));
+    }
+}

@@ -1,0 +1,192 @@
+//! How a segment is opened.
+
+use std::path::{Path, PathBuf};
+
+use dyn_metrics_layout::name::check_label_name;
+
+use crate::error::{Error, Result};
+use crate::registry::Registry;
+
+/// Path of the segment when neither an argument nor `DYN_METRICS_SHM` names one.
+pub const DEFAULT_PATH: &str = "/dev/shm/dynamo";
+
+/// Options for opening a segment; made by [`Registry::builder`].
+///
+/// What concerns the file (sizes, mode, group, common labels) counts for the process that creates it; the
+/// others take what they find. What concerns this process (role, labels) counts for the first
+/// opening of a segment in it.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(crate) path: PathBuf,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_series: u32,
+    pub(crate) processes: Option<u32>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) group: Option<u32>,
+    pub(crate) role: String,
+    pub(crate) process_labels: Vec<(String, String)>,
+    pub(crate) common_labels: Vec<(String, String)>,
+    pub(crate) allowed_uids: Vec<u32>,
+    pub(crate) fresh: bool,
+    pub(crate) force: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let path = std::env::var_os("DYN_METRICS_SHM").filter(|path| !path.is_empty());
+        Self {
+            path: path.map_or_else(|| PathBuf::from(DEFAULT_PATH), PathBuf::from),
+            max_bytes: None,
+            max_series: 10_000,
+            processes: None,
+            mode: None,
+            group: None,
+            role: String::new(),
+            process_labels: Vec::new(),
+            common_labels: Vec::new(),
+            allowed_uids: Vec::new(),
+            fresh: false,
+            force: false,
+        }
+    }
+}
+
+impl Builder {
+    /// The segment's path; by default `DYN_METRICS_SHM`, else [`DEFAULT_PATH`].
+    #[must_use]
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        path.as_ref().clone_into(&mut self.path);
+        self
+    }
+
+    /// Limit of the file's length, in bytes; by default a quarter of the filesystem.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Default limit of series in a family; 10 000 unless given. See [`crate::Opts::max_series`].
+    #[must_use]
+    pub const fn max_series_per_family(mut self, series: u32) -> Self {
+        self.max_series = series;
+        self
+    }
+
+    /// Most processes that may own gauges at the same time, 1 to 4096; 512 unless the segment is tiny.
+    #[must_use]
+    pub const fn processes(mut self, slots: u32) -> Self {
+        self.processes = Some(slots);
+        self
+    }
+
+    /// Permission bits of a new file; 0600 by default, 0660 with a group. The umask doesn't cut them.
+    #[must_use]
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Group (its number) of a new file.
+    #[must_use]
+    pub const fn group(mut self, gid: u32) -> Self {
+        self.group = Some(gid);
+        self
+    }
+
+    /// Role of this process, shown to people: `frontend`, `worker`, ...
+    #[must_use]
+    pub fn role(mut self, role: &str) -> Self {
+        role.clone_into(&mut self.role);
+        self
+    }
+
+    /// A label of this process, shown to people.
+    #[must_use]
+    pub fn process_label(mut self, name: &str, value: &str) -> Self {
+        self.process_labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A label that the exporter adds to every sample of a new segment.
+    #[must_use]
+    pub fn common_label(mut self, name: &str, value: &str) -> Self {
+        self.common_labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Accepts a segment owned by this user, besides one's own and root's.
+    #[must_use]
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.allowed_uids.push(uid);
+        self
+    }
+
+    /// Starts from zero: replaces what is there, and removes it and every superseded file.
+    ///
+    /// Refused while processes hold the segment, unless [`Self::force`] is given too.
+    #[must_use]
+    pub const fn fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    /// Lets [`Self::fresh`] replace a segment that is in use; what its processes count in handles they already
+    /// hold is lost.
+    #[must_use]
+    pub const fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Creates the segment or attaches to it.
+    ///
+    /// # Errors
+    /// [`Error`]; what is at the path is unchanged then.
+    pub fn open(self) -> Result<Registry> {
+        self.check()?;
+        Registry::with_options(self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let range = |option, found: u64, least: u64, most: u64| {
+            if (least..=most).contains(&found) {
+                return Ok(());
+            }
+            Err(Error::Option { option, found: found.to_string(), expected: format!("{least} to {most}") })
+        };
+        if let Some(slots) = self.processes {
+            range("processes", slots.into(), 1, dyn_metrics_layout::header::MAX_PROCESSES.into())?;
+        }
+        if let Some(bytes) = self.max_bytes {
+            range("max_bytes", bytes, 256 << 10, 1 << 46)?;
+        }
+        if let Some(mode) = self.mode {
+            range("mode", mode.into(), 0o200, 0o777)?;
+        }
+        range("max_series_per_family", self.max_series.into(), 1, u32::MAX.into())?;
+        for (name, _) in self.process_labels.iter().chain(&self.common_labels) {
+            check_label_name(name).map_err(|reason| Error::Name {
+                what: "label name",
+                name: name.clone(),
+                reason,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes labels as the format wants them: sorted, no duplicates.
+pub(crate) fn encode_label_block(owner: &str, labels: &[(&str, &str)], limit: usize) -> Result<Vec<u8>> {
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(Error::DuplicateLabel { metric: owner.to_owned(), label: pair[0].0.to_owned() });
+    }
+    let bytes: usize = sorted.iter().map(|(name, value)| 4 + name.len() + value.len()).sum();
+    let mut block = vec![0; bytes.min(limit)];
+    let used = dyn_metrics_layout::record::encode_labels(sorted.iter().copied(), &mut block)
+        .map_err(|source| Error::TooLong { metric: owner.to_owned(), source })?;
+    block.truncate(used);
+    Ok(block)
+}

@@ -1,0 +1,233 @@
+//! Registration: find the record of a family or series, or publish one.
+
+use dyn_metrics_layout::Representation;
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::kind::Kind;
+use dyn_metrics_layout::link::CellLink;
+use dyn_metrics_layout::name::{MAX_NAME, clash, clash_candidates};
+use dyn_metrics_layout::record::{
+    Doubles, Family, RecordHead, STATE_BYTES, Series, State, Texts, cells_place, state_offset,
+};
+use dyn_metrics_layout::sync::{Ordering, load_acquire};
+
+use crate::cells::{Cells, draw_words};
+use crate::error::{Error, Result};
+use crate::family::FamilyCore;
+use crate::lookup::Identity;
+use crate::opts::Opts;
+use crate::segment::{Granted, Segment};
+use crate::sys;
+
+impl Segment {
+    /// Finds or registers the family that `opts` describes, already checked.
+    pub(crate) fn family(&'static self, opts: &Opts, kind: Kind) -> Result<&'static FamilyCore> {
+        let mut identity = [0; MAX_NAME + 32];
+        let len = Family::encode_identity(&opts.name, &mut identity).map_err(|e| self.too_long(opts, e))?;
+        let identity = Identity::family(self, &identity[..len]);
+        let refuse = |refusal| self.refused(self.error("a metric family", refusal));
+        if let Some(offset) = self.find_record(&identity).map_err(refuse)? {
+            return self.existing_family(offset, opts, kind);
+        }
+        self.check_clashes(opts, kind)?;
+        let registrant = self.registrant();
+        let states: Vec<&str> = opts.states.iter().map(String::as_str).collect();
+        let family = Family {
+            name: &opts.name,
+            kind,
+            mode: opts.mode_for(kind),
+            level: opts.level,
+            shared_only: opts.shared,
+            help: &opts.help,
+            unit: &opts.unit,
+            registrant: &registrant,
+            created_unix_ns: sys::unix_ns(),
+            keep_dead: opts.keep_dead,
+            max_series: opts.max_series.unwrap_or(self.header.max_series).max(1),
+            bounds: Doubles::Numbers(opts.bounds_for(kind)),
+            states: Texts::Strs(&states),
+        };
+        let mut record = vec![0; family.encoded_len()];
+        // Once for its lengths: what is too long must not draw space.
+        family.encode(0, 0, &mut record).map_err(|e| self.refused(self.too_long(opts, e)))?;
+        let seed = self.header.hash_seed;
+        let encode = |offset, out: &mut [u8]| family.encode(offset, seed, out).map(drop);
+        let (offset, mine) = self.publish(&identity, &mut record, encode).map_err(refuse)?;
+        if !mine {
+            return self.existing_family(offset, opts, kind);
+        }
+        log::debug!("{}: registered {} {:?}", self.path.display(), kind.name(), opts.name);
+        self.family_core(offset).map_err(refuse)
+    }
+
+    /// Completes a record in space that nobody else sees and publishes it: the offset of the record that
+    /// counts, and whether it is this one.
+    fn publish(
+        &'static self,
+        identity: &Identity<'_>,
+        record: &mut [u8],
+        encode: impl FnOnce(u64, &mut [u8]) -> dyn_metrics_layout::Result<()>,
+    ) -> Granted<(u64, bool)> {
+        let bytes = (STATE_BYTES + record.len()) as u64;
+        let space = self.draw_record(bytes)?;
+        let offset = space + STATE_BYTES as u64;
+        encode(offset, record)?;
+        self.reach(offset)?.store(offset, record)?;
+        let published = self.publish_record(identity, offset)?;
+        if published.1 {
+            self.no_blocks.store(false, crate::local::Ordering::Relaxed);
+            self.slot.forget_refusal();
+        } else {
+            self.keep_spare(space, bytes.next_multiple_of(64));
+        }
+        Ok(published)
+    }
+
+    fn registrant(&self) -> String {
+        let command = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let role = if self.role.is_empty() { String::new() } else { format!(", role {}", self.role) };
+        let mut text = format!("{} (pid {}{role})", command.trim_end(), std::process::id());
+        let limit = dyn_metrics_layout::record::MAX_REGISTRANT;
+        while text.len() > limit {
+            text.pop();
+        }
+        text
+    }
+
+    fn too_long(&self, opts: &Opts, source: dyn_metrics_layout::Error) -> Error {
+        Error::TooLong { metric: opts.name.clone(), source }
+    }
+
+    /// Counts a refused registration by its reason and hands the error on.
+    pub(crate) fn refused(&'static self, error: Error) -> Error {
+        self.count(refusal_statistic(&error), 1);
+        error
+    }
+
+    /// The family at `offset`, if it is the one that `opts` describes.
+    fn existing_family(&'static self, offset: u64, opts: &Opts, kind: Kind) -> Result<&'static FamilyCore> {
+        let core = self
+            .family_core(offset)
+            .map_err(|refusal| self.refused(self.error("a metric family", refusal)))?;
+        core.check_same(opts, kind).map_err(|error| self.refused(error))?;
+        if core.help != opts.help {
+            self.count(Statistic::HelpDiffers, 1);
+        }
+        if core.level != opts.level {
+            self.count(Statistic::LevelDiffers, 1);
+        }
+        Ok(core)
+    }
+
+    /// The family whose record lies at `offset`.
+    pub(crate) fn family_core(&'static self, offset: u64) -> Granted<&'static FamilyCore> {
+        self.families.get_or_try(offset, || {
+            let record = self.read_record(offset)?;
+            let family = Family::decode(&record, offset, self.header.hash_seed)?;
+            Ok(FamilyCore::new(self, offset, &family))
+        })
+    }
+
+    fn read_record(&'static self, offset: u64) -> Granted<Vec<u8>> {
+        let view = self.reach(offset)?;
+        let mut head = [0; 8];
+        view.copy(offset, &mut head)?;
+        let mut record = vec![0; RecordHead::peek(&head, offset)?];
+        view.copy(offset, &mut record)?;
+        Ok(record)
+    }
+
+    /// Refuses a name whose samples another family would expose too.
+    fn check_clashes(&'static self, opts: &Opts, kind: Kind) -> Result<()> {
+        let (mut buffer, mut found) = ([0; MAX_NAME + 32], None);
+        clash_candidates(&opts.name, kind, &mut buffer, |candidate| {
+            if found.is_some() || candidate.len() > MAX_NAME {
+                return;
+            }
+            let mut bytes = [0; MAX_NAME + 32];
+            let Ok(len) = Family::encode_identity(candidate, &mut bytes) else { return };
+            let identity = Identity::family(self, &bytes[..len]);
+            let other = self.find_record(&identity).ok().flatten().and_then(|o| self.family_core(o).ok());
+            found = other.filter(|other| clash(&opts.name, kind, &other.name, other.kind));
+        });
+        let Some(other) = found else { return Ok(()) };
+        Err(self.refused(Error::Clash {
+            metric: opts.name.clone(),
+            kind: kind.name(),
+            other: other.name.clone(),
+            other_kind: other.kind.name(),
+            registrant: other.registrant.clone(),
+        }))
+    }
+
+    /// Finds or registers the series with this identity: see [`Series`]. None when the family is at its limit.
+    pub(crate) fn series(
+        &'static self,
+        family: &'static FamilyCore,
+        identity_bytes: &[u8],
+        labels: &[u8],
+        label_count: u32,
+        overflow: bool,
+    ) -> Granted<Option<u64>> {
+        let identity = Identity::series(self, identity_bytes);
+        if let Some(offset) = self.find_record(&identity)? {
+            return Ok(Some(offset));
+        }
+        let state: &'static State = self.at(state_offset(family.offset))?;
+        if !overflow && state.series.fetch_add(1, Ordering::Relaxed) >= u64::from(family.max_series) {
+            state.series.fetch_sub(1, Ordering::Relaxed);
+            state.refused.fetch_add(1, Ordering::Relaxed);
+            self.count(Statistic::RefusedSeriesLimit, 1);
+            return Ok(None);
+        }
+        let created_unix_ns = sys::unix_ns();
+        let series = Series { family: family.offset, labels, label_count, overflow, created_unix_ns };
+        let mut record = vec![0; series.encoded_len()];
+        let seed = self.header.hash_seed;
+        let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
+        let published = self.publish(&identity, &mut record, encode);
+        if !overflow && !matches!(published, Ok((_, true))) {
+            state.series.fetch_sub(1, Ordering::Relaxed);
+        }
+        let (offset, mine) = published?;
+        if mine {
+            log::debug!("{}: registered a series of {:?}", self.path.display(), family.name);
+        }
+        Ok(Some(offset))
+    }
+
+    /// The cells of a series in one representation; drawn by whoever needs them first.
+    pub(crate) fn series_cells(
+        &'static self,
+        family: &'static FamilyCore,
+        series: u64,
+        representation: Representation,
+    ) -> Granted<Cells> {
+        let place = cells_place(series, representation);
+        let words = family.kind.cell_words(family.bounds.len());
+        let reached = self.cells.get_or_try(place, || {
+            let word = self.word(place)?;
+            let mut link = CellLink::unpack(load_acquire(word), place)?;
+            if link.is_none() {
+                let drawn = draw_words(self, words as u32, family.shared_only)?;
+                let packed = drawn.pack(place);
+                link = match word.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => Some(drawn),
+                    Err(now) => CellLink::unpack(now, place)?,
+                };
+            }
+            let link = link.ok_or(dyn_metrics_layout::Error::OutOfBounds { offset: place, len: 8 })?;
+            Cells::reach(self, link, words)
+        });
+        reached.copied()
+    }
+}
+
+/// The statistic that counts a refusal.
+pub(crate) const fn refusal_statistic(error: &Error) -> Statistic {
+    match error {
+        Error::Conflict { .. } => Statistic::RefusedConflict,
+        Error::Clash { .. } => Statistic::RefusedClash,
+        Error::Full { .. } | Error::Io { .. } => Statistic::RefusedFull,
+        _ => Statistic::RefusedInvalid,
+    }
+}

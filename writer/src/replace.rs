@@ -1,0 +1,121 @@
+//! Putting a new segment under an old one's name.
+//!
+//! The new file is linked as `NAME.superseded-ID` and takes the name by exchange, so at every moment the name
+//! leads to a whole segment, and the old one stays readable beside it. A replacer that dies before the
+//! exchange leaves a segment of zeros, after it a finished replacement.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dyn_metrics_layout::header::{self, Header};
+use dyn_metrics_layout::process::{self, LOCK_BASE, LOCK_STRIDE, REPLACE_LOCK};
+use nix::errno::Errno;
+use nix::fcntl::RenameFlags;
+
+use crate::birth;
+use crate::error::{Error, Result};
+use crate::options::Builder;
+use crate::sys::{self, FileId};
+
+/// What remains of the old segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It stays as a superseded file, whose totals readers merge.
+    Superseded,
+    /// Nothing: start from zero.
+    Nothing,
+}
+
+/// How often, a millisecond apart, a lock that somebody else holds is tried.
+const LOCK_ATTEMPTS: usize = 1000;
+
+/// Replaces the file behind `old` by a new segment, unless the name leads elsewhere by now.
+pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()> {
+    let path = &options.path;
+    let io = |action| move |errno: Errno| Error::Io { path: path.clone(), action, source: errno.into() };
+    // A description of its own, so that the lock ends with it.
+    let lock = sys::reopen(old.as_fd()).map_err(io("open it again"))?;
+    take_lock(&lock, path)?;
+    if FileId::at(path).ok() != FileId::of_fd(old).ok() {
+        return Ok(()); // somebody else has replaced it
+    }
+    if keep == Keep::Nothing && !options.force {
+        refuse_in_use(&lock, path)?;
+    }
+    let aside = superseded_name(path);
+    if birth::create(&aside, options)?.is_none() {
+        return Ok(()); // the random name is taken: the caller looks again
+    }
+    if let Err(errno) = sys::rename(&aside, path, RenameFlags::RENAME_EXCHANGE) {
+        let _ = std::fs::remove_file(&aside);
+        return Err(io("exchange the new file with it")(errno));
+    }
+    mark_superseded(&lock);
+    log::info!("{}: replaced; the old segment is {}", path.display(), aside.display());
+    if keep == Keep::Nothing {
+        remove_superseded(path);
+    }
+    Ok(())
+}
+
+fn take_lock(lock: &OwnedFd, path: &Path) -> Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match sys::try_lock(lock, REPLACE_LOCK) {
+            Ok(true) => return Ok(()),
+            Ok(false) => std::thread::sleep(Duration::from_millis(1)),
+            Err(errno) => {
+                let path = path.to_owned();
+                return Err(Error::Io { path, action: "lock it for replacement", source: errno.into() });
+            }
+        }
+    }
+    Err(Error::Busy { path: path.to_owned() })
+}
+
+fn refuse_in_use(file: &OwnedFd, path: &Path) -> Result<()> {
+    let len = u64::from(header::MAX_PROCESSES) * LOCK_STRIDE;
+    let Ok(Some(locked)) = sys::first_lock(file, LOCK_BASE, len) else { return Ok(()) };
+    let slot = process::slot_of_lock(locked, header::MAX_PROCESSES).unwrap_or(0);
+    Err(Error::InUse { path: path.to_owned(), pid: pid_in_slot(file, slot).unwrap_or(0) })
+}
+
+/// The pid that the process in `slot` has written, read past the map.
+fn pid_in_slot(fd: &OwnedFd, slot: u32) -> Option<u32> {
+    let file = File::from(fd.try_clone().ok()?);
+    let mut head = [0; header::BYTES];
+    file.read_exact_at(&mut head, 0).ok()?;
+    let header = Header::decode(&head, file.metadata().ok()?.len()).ok()?;
+    let (offset, mut bytes) = (header.process_slot(slot), [0; process::STRIDE]);
+    file.read_exact_at(&mut bytes, offset).ok()?;
+    process::Process::decode(&bytes, offset).ok()?.map(|record| record.pid)
+}
+
+/// Writes the mark into the old file; what can't be marked readers merge all the same.
+fn mark_superseded(fd: &OwnedFd) {
+    if let Ok(file) = fd.try_clone().map(File::from) {
+        let _ = file.write_all_at(&header::STATE_SUPERSEDED.to_le_bytes(), header::STATE);
+    }
+}
+
+fn superseded_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".superseded-{:016x}", sys::random()));
+    PathBuf::from(name)
+}
+
+/// Removes every superseded file of `path`.
+fn remove_superseded(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut prefix = name.as_encoded_bytes().to_vec();
+    prefix.extend_from_slice(b".superseded-");
+    let Ok(entries) = std::fs::read_dir(directory.unwrap_or(Path::new("."))) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(&prefix) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

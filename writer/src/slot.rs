@@ -1,0 +1,390 @@
+//! This process's slot in the process table: one for each segment, claimed when the first gauge needs it.
+//!
+//! The claim is an open-file-description lock that lives on a mapping: lock a byte, map a page of it without
+//! access, close the descriptor. Nothing the host does closes it, a fork doesn't inherit it, and death
+//! or exec releases it. `/proc/self/maps` then shows the slot to other copies of this library in the process.
+#![allow(unsafe_code, reason = "maps and unmaps the page that carries the lock; fork handlers")]
+
+use crate::local::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use dyn_metrics_layout::gauge::Claimant;
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use crate::segment::{Granted, Segment, attached};
+use crate::sys::{self, KeepErrno};
+use crate::wipe;
+
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSlot {
+    /// Another thread (or the code that a signal handler interrupted) is claiming it right now.
+    Busy,
+    /// There is none to be had.
+    Refused,
+}
+
+const NONE: usize = 0;
+const CLAIMING: usize = 1;
+const CLAIMED: usize = 2;
+const REFUSED: usize = 3;
+
+/// How often a thread looks again while another one claims, and a process while another one does.
+const PATIENCE: usize = 400;
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(250);
+
+/// The state of this process's claim.
+#[derive(Debug)]
+pub(crate) struct SlotClaim {
+    /// Wiped in a child: state, slot, generation, process id, pid.
+    own: &'static [AtomicUsize],
+    /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none.
+    open_fd: AtomicI32,
+    /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
+    open_page: AtomicUsize,
+}
+
+impl SlotClaim {
+    pub(crate) fn new() -> nix::Result<Self> {
+        static HANDLERS: AtomicBool = AtomicBool::new(false);
+        if !HANDLERS.swap(true, Ordering::AcqRel) {
+            // SAFETY: the handlers are plain functions that live as long as the process.
+            unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
+        }
+        let (open_fd, open_page) = (AtomicI32::new(-1), AtomicUsize::new(0));
+        Ok(Self { own: wipe::words(5)?, open_fd, open_page })
+    }
+
+    /// This process as an owner of gauge cells, if it has a slot.
+    pub(crate) fn claimed(&self) -> Option<Claimant> {
+        let own = |at: usize| self.own[at].load(Ordering::Relaxed) as u64;
+        (self.own[0].load(Ordering::Acquire) == CLAIMED).then(|| Claimant {
+            slot: own(1) as u32,
+            generation: own(2) as u32,
+            process_id: own(3),
+            pid: own(4) as u32,
+        })
+    }
+
+    /// Lets a refused claim be tried again: something may have changed.
+    pub(crate) fn forget_refusal(&self) {
+        let _ = self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    fn keep(&self, claimant: &Claimant) {
+        let values = [claimant.slot as usize, claimant.generation as usize, claimant.process_id as usize];
+        for (at, value) in values.into_iter().enumerate() {
+            self.own[at + 1].store(value, Ordering::Relaxed);
+        }
+        self.own[4].store(claimant.pid as usize, Ordering::Relaxed);
+        self.own[0].store(CLAIMED, Ordering::Release);
+    }
+}
+
+impl Segment {
+    /// This process as an owner of gauge cells; claims a slot when it has none.
+    ///
+    /// Async-signal-safe: allocates nothing, waits a bounded time, keeps `errno`.
+    pub(crate) fn claimant(&'static self) -> Result<Claimant, NoSlot> {
+        for _ in 0..PATIENCE {
+            if let Some(claimant) = self.slot.claimed() {
+                return Ok(claimant);
+            }
+            match self.slot.own[0].compare_exchange(NONE, CLAIMING, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return self.claim(),
+                Err(REFUSED) => return Err(NoSlot::Refused),
+                Err(_) => pause(),
+            }
+        }
+        Err(NoSlot::Busy)
+    }
+
+    fn claim(&'static self) -> Result<Claimant, NoSlot> {
+        let _errno = KeepErrno::new();
+        let claimed = if self.same_boot { self.claim_slot() } else { Ok(None) };
+        self.slot.open_fd.store(-1, Ordering::Release);
+        if let Ok(Some(claimant)) = claimed {
+            self.slot.keep(&claimant);
+            return Ok(claimant);
+        }
+        self.slot.own[0].store(REFUSED, Ordering::Release);
+        Err(NoSlot::Refused)
+    }
+
+    /// Claims a slot, or finds the one that another copy of the library has claimed; none when all are taken.
+    fn claim_slot(&'static self) -> Granted<Option<Claimant>> {
+        let lock = self.with_fd(|fd| sys::reopen(fd))?;
+        self.slot.open_fd.store(lock.as_raw_fd(), Ordering::Release);
+        let serialised = self.serialise_claims(&lock);
+        if let Some(slot) = self.slot_in_maps(None) {
+            return self.adopt_slot(slot);
+        }
+        for slot in 0..self.header.process_slots {
+            if !sys::try_lock(&lock, process::lock_offset(slot))? {
+                continue;
+            }
+            let page = self.map_lock_page(&lock, slot)?;
+            if !serialised && let Some(other) = self.slot_in_maps(Some(slot)).filter(|other| *other < slot) {
+                // SAFETY: the page was mapped just above, without access, and nobody knows of it.
+                unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+                return self.adopt_slot(other);
+            }
+            let claimant = self.write_record(slot)?;
+            sys::unlock(&lock, CLAIM_LOCK)?;
+            return Ok(Some(claimant));
+        }
+        Ok(None)
+    }
+
+    /// Keeps other copies of the library, and other processes, from claiming at the same time; false when
+    /// that didn't succeed in bounded time.
+    fn serialise_claims(&self, lock: &OwnedFd) -> bool {
+        for _ in 0..PATIENCE {
+            match sys::try_lock(lock, CLAIM_LOCK) {
+                Ok(true) => return true,
+                Ok(false) => pause(),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Puts the lock's life on a mapping that children don't get.
+    fn map_lock_page(&self, lock: &OwnedFd, slot: u32) -> nix::Result<usize> {
+        let (len, offset) = (sys::page_bytes() as usize, process::lock_offset(slot) as libc::off_t);
+        let fd = lock.as_raw_fd();
+        // SAFETY: a new mapping without access at an address of the kernel's choice.
+        let page =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd, offset) };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        self.slot.open_page.store(page as usize, Ordering::Release);
+        // SAFETY: the range was just mapped; the advice concerns forked children only.
+        unsafe { libc::madvise(page, len, libc::MADV_DONTFORK) };
+        self.slot.open_page.store(0, Ordering::Release);
+        Ok(page as usize)
+    }
+
+    /// The slot that a mapping of this process names, other than `except`: claimed by a copy of this library.
+    fn slot_in_maps(&self, except: Option<u32>) -> Option<u32> {
+        let mut found: Option<u32> = None;
+        let device = (libc::major(self.id.device), libc::minor(self.id.device));
+        for_each_mapping(|line| {
+            let slot = process::slot_of_lock(line.offset, self.header.process_slots);
+            if line.inode == self.id.inode && line.device == device && slot != except {
+                found = match (found, slot) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        });
+        found
+    }
+
+    fn adopt_slot(&'static self, slot: u32) -> Granted<Option<Claimant>> {
+        let offset = self.header.process_slot(slot);
+        let mut bytes = [0; process::STRIDE];
+        self.reach(offset)?.copy(offset, &mut bytes)?;
+        let record = Process::decode(&bytes, offset)?;
+        Ok(record.map(|process| Claimant {
+            slot,
+            generation: process.generation as u32,
+            process_id: process.process_id,
+            pid: process.pid,
+        }))
+    }
+
+    /// Bumps the slot's generation and writes who has it now.
+    fn write_record(&'static self, slot: u32) -> Granted<Claimant> {
+        let offset = self.header.process_slot(slot);
+        let words: &'static SlotWords = self.at(offset)?;
+        let generation = words.generation.load(Ordering::Acquire).wrapping_add(1);
+        words.generation.store(generation, Ordering::Release);
+        for word in [&words.claim, &words.forks, &words.oldest, &words.http_port] {
+            word.store(0, Ordering::Relaxed);
+        }
+        let now = sys::unix_ns();
+        let (mut command, mut stat) = ([0; 64], [0; 512]);
+        let me = Process {
+            generation,
+            process_id: process::process_id(now / 1_000_000, sys::random()),
+            pid: std::process::id(),
+            uid: nix::unistd::geteuid().as_raw(),
+            claimed_unix_ns: now,
+            start_ticks: start_ticks(read_into("/proc/self/stat", &mut stat)),
+            pid_namespace: nix::sys::stat::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino),
+            command: read_into("/proc/self/comm", &mut command).trim_end(),
+            role: &self.role,
+            labels: &self.process_labels,
+            label_count: self.process_label_count,
+        };
+        let mut record = [0; process::STRIDE - 64];
+        if me.encode(offset, &mut record).is_err() {
+            Process { role: "", labels: &[], label_count: 0, ..me }.encode(offset, &mut record)?;
+        }
+        let at = process::record_offset(offset);
+        self.reach(at)?.store(at, &record)?;
+        let generation = generation as u32;
+        Ok(Claimant { slot, generation, process_id: me.process_id, pid: me.pid })
+    }
+
+    /// Runs `work` while no other thread of this process claims a gauge cell; none when one keeps at it.
+    pub(crate) fn serialised<R>(&'static self, slot: u32, work: impl FnOnce() -> R) -> Option<R> {
+        let words: &'static SlotWords = self.at(self.header.process_slot(slot)).ok()?;
+        for attempt in 0..PATIENCE {
+            if words.claim.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                let done = work();
+                words.claim.store(0, Ordering::Release);
+                return Some(done);
+            }
+            if attempt > 16 {
+                pause();
+            }
+        }
+        self.count(Statistic::DroppedBusy, 1);
+        None
+    }
+}
+
+/// A short sleep; async-signal-safe, unlike a lock.
+fn pause() {
+    let _errno = KeepErrno::new();
+    std::thread::sleep(PAUSE);
+}
+
+/// Reads the start of a small file without allocating; what isn't UTF-8 is left out.
+fn read_into<'b>(path: &str, buffer: &'b mut [u8]) -> &'b str {
+    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
+    let Ok(fd) = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()) else { return "" };
+    let read = nix::unistd::read(&fd, buffer).unwrap_or(0);
+    let text = &buffer[..read];
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; the command before may hold blanks and parentheses.
+fn start_ticks(stat: &str) -> u64 {
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+/// A line of `/proc/self/maps`, as far as it concerns us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mapping {
+    offset: u64,
+    device: (u32, u32),
+    inode: u64,
+}
+
+/// Calls `visit` for every mapping of this process, without allocating.
+fn for_each_mapping(mut visit: impl FnMut(Mapping)) {
+    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
+    let Ok(fd) = nix::fcntl::open("/proc/self/maps", flags, nix::sys::stat::Mode::empty()) else { return };
+    let (mut buffer, mut filled) = ([0_u8; 8192], 0);
+    loop {
+        let read = match nix::unistd::read(&fd, &mut buffer[filled..]) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        filled += read;
+        let mut start = 0;
+        while let Some(len) = buffer[start..filled].iter().position(|byte| *byte == b'\n') {
+            if let Some(mapping) = parse_mapping(&buffer[start..start + len]) {
+                visit(mapping);
+            }
+            start += len + 1;
+        }
+        // A line longer than the buffer is a path that isn't ours: drop what was read of it.
+        if start == 0 && filled == buffer.len() {
+            start = filled;
+        }
+        buffer.copy_within(start..filled, 0);
+        filled -= start;
+    }
+}
+
+/// `start-end perms offset major:minor inode path`, numbers in hexadecimal but the inode.
+fn parse_mapping(line: &[u8]) -> Option<Mapping> {
+    let line = &line[..line.len().min(120)];
+    let ascii = line.iter().position(|byte| !byte.is_ascii()).map_or(line, |at| &line[..at]);
+    let mut fields = std::str::from_utf8(ascii).ok()?.split_ascii_whitespace().skip(2);
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let device = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+    Some(Mapping { offset, device, inode: fields.next()?.parse().ok()? })
+}
+
+/// Before a fork: lets claims in progress finish (for a bounded time, so that the child doesn't inherit their
+/// descriptors) and records the fork.
+extern "C" fn before_fork() {
+    let _errno = KeepErrno::new();
+    for segment in attached() {
+        for _ in 0..PATIENCE / 10 {
+            if segment.slot.own[0].load(Ordering::Acquire) != CLAIMING {
+                break;
+            }
+            pause();
+        }
+        if let Some(me) = segment.slot.claimed()
+            && let Ok(words) = segment.at::<SlotWords>(segment.header.process_slot(me.slot))
+        {
+            words.forks.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// In the child: gives up what a claim in progress in the parent had open, lest the child keep the parent's
+/// lock alive.
+extern "C" fn in_child() {
+    let _errno = KeepErrno::new();
+    wipe::wipe_by_hand();
+    for segment in attached() {
+        let fd = segment.slot.open_fd.swap(-1, Ordering::AcqRel);
+        if fd >= 0 {
+            // SAFETY: the parent's claim opened it, and no thread of the child will close it.
+            let inherited = unsafe { OwnedFd::from_raw_fd(fd) };
+            let same = fstat(inherited.as_fd()).is_ok_and(|stat| sys::FileId::of(&stat) == segment.id);
+            if !same {
+                let _ = inherited.into_raw_fd(); // closed before the fork, and used for something else
+            }
+        }
+        let page = segment.slot.open_page.swap(0, Ordering::AcqRel);
+        if page != 0 {
+            // SAFETY: the parent's claim mapped it, without access, and the child knows of no use for it.
+            unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_maps_is_understood() {
+        let line = b"7f00-7f01 ---s 40000030000 00:19 42                  /dev/shm/x y";
+        let expected = Mapping { offset: 0x400_0003_0000, device: (0, 0x19), inode: 42 };
+        assert_eq!(parse_mapping(line), Some(expected));
+        assert_eq!(parse_mapping(b""), None);
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_an_odd_command() {
+        let stat = "12 (a ) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 424242 20";
+        assert_eq!(start_ticks(stat), 424_242);
+    }
+
+    #[test]
+    fn every_mapping_of_this_process_is_visited() {
+        let mut count = 0;
+        for_each_mapping(|_| count += 1);
+        let lines = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        assert!(count + 3 > lines && count < lines + 3, "{count} of {lines}");
+    }
+}
