@@ -24,7 +24,11 @@ pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> 
     match sys::open_unnamed(directory) {
         Ok(fd) => {
             fill(&fd, path, options)?;
-            named(sys::link_unnamed(fd.as_fd(), path), path, fd)
+            match sys::link_unnamed(fd.as_fd(), path) {
+                // The name of a descriptor leads nowhere where /proc isn't mounted.
+                Err(Errno::ENOENT) if directory.exists() => create_by_rename(path, options),
+                linked => named(linked, path, fd),
+            }
         }
         Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => create_by_rename(path, options),
         Err(errno) => Err(failed(path, "create a file in its directory", errno)),
@@ -122,7 +126,7 @@ fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
 
 fn plan(options: &Builder, filesystem_bytes: u64, common_len: u32) -> Plan {
     let cpus = sys::possible_cpus();
-    let wanted = options.max_bytes.unwrap_or(filesystem_bytes / 4).clamp(256 << 10, 1 << 46);
+    let wanted = options.max_bytes.unwrap_or_else(|| (filesystem_bytes / 4).clamp(256 << 10, 64 << 30));
     let mut chunk = header::MAX_CHUNK;
     while chunk > header::MIN_CHUNK && (u64::from(chunk) * 16 > wanted) && cpus <= 1024 {
         chunk /= 2;

@@ -295,7 +295,8 @@ impl<M: Metric> Family<M> {
             let error = Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected };
             return Err(self.core().segment.refused(error));
         }
-        self.inner.plan.find(self.core(), values)
+        let core = self.core();
+        self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 
     fn core(&self) -> &'static FamilyCore {

@@ -42,7 +42,8 @@ impl Map {
         max_bytes: u64,
     ) -> nix::Result<Self> {
         let first_bytes = first_bytes.next_multiple_of(chunk_bytes);
-        let count = max_bytes.max(first_bytes).div_ceil(chunk_bytes) as usize;
+        let most = max_bytes.min(crate::options::MAX_SEGMENT_BYTES);
+        let count = most.max(first_bytes).div_ceil(chunk_bytes) as usize;
         let chunks: Box<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         let base = map_shared(fd.as_fd(), 0, first_bytes)?;
         for (n, chunk) in chunks.iter().take((first_bytes / chunk_bytes) as usize).enumerate() {

@@ -6,7 +6,15 @@ use crate::error::Result;
 use crate::family::FamilyCore;
 
 pub(crate) mod sealed {
+    use std::time::Duration;
+
     use super::{FamilyCore, Result};
+
+    /// Metrics that take measured time.
+    pub(crate) trait TakesTime {
+        /// Records `elapsed`.
+        fn take_time(&self, elapsed: Duration);
+    }
 
     /// How handles are made; not for others.
     pub(crate) trait Handle: Sized {

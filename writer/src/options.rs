@@ -3,12 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::name::check_label_name;
+use dyn_metrics_layout::process;
 
 use crate::error::{Error, Result};
 use crate::registry::Registry;
 
 /// Path of the segment when neither an argument nor `DYN_METRICS_SHM` names one.
 pub const DEFAULT_PATH: &str = "/dev/shm/dynamo";
+
+/// Most bytes that a segment may ever have: 1 TiB.
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 1 << 40;
+/// Longest role, in bytes.
+const MAX_ROLE: usize = 128;
+/// Longest block of process labels, in bytes: what command (at most 16 bytes) and role leave of a slot.
+pub(crate) const MAX_PROCESS_LABELS: usize = process::MAX_TEXT - 16 - MAX_ROLE;
 
 /// Options for opening a segment; made by [`Registry::builder`].
 ///
@@ -59,7 +67,7 @@ impl Builder {
         self
     }
 
-    /// Limit of the file's length, in bytes; by default a quarter of the filesystem.
+    /// Limit of the file's length, in bytes, at most 1 TiB; by default a quarter of the filesystem, at most 64 GiB.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -94,14 +102,14 @@ impl Builder {
         self
     }
 
-    /// Role of this process, shown to people: `frontend`, `worker`, ...
+    /// Role of this process, shown to people: `frontend`, `worker`, ...; at most 128 bytes.
     #[must_use]
     pub fn role(mut self, role: &str) -> Self {
         role.clone_into(&mut self.role);
         self
     }
 
-    /// A label of this process, shown to people.
+    /// A label of this process, shown to people; all of them together take at most 240 bytes.
     #[must_use]
     pub fn process_label(mut self, name: &str, value: &str) -> Self {
         self.process_labels.push((name.to_owned(), value.to_owned()));
@@ -159,11 +167,12 @@ impl Builder {
             range("processes", slots.into(), 1, dyn_metrics_layout::header::MAX_PROCESSES.into())?;
         }
         if let Some(bytes) = self.max_bytes {
-            range("max_bytes", bytes, 256 << 10, 1 << 46)?;
+            range("max_bytes", bytes, 256 << 10, MAX_SEGMENT_BYTES)?;
         }
         if let Some(mode) = self.mode {
             range("mode", mode.into(), 0o200, 0o777)?;
         }
+        range("role (its bytes)", self.role.len() as u64, 0, MAX_ROLE as u64)?;
         range("max_series_per_family", self.max_series.into(), 1, u32::MAX.into())?;
         for (name, _) in self.process_labels.iter().chain(&self.common_labels) {
             check_label_name(name).map_err(|reason| Error::Name {

@@ -20,7 +20,7 @@ use crate::gauge_cells::GaugeCore;
 use crate::lookup::LocalTable;
 use crate::map::Map;
 use crate::once_map::OnceMap;
-use crate::options::Builder;
+use crate::options::{Builder, MAX_PROCESS_LABELS};
 use crate::slot::SlotClaim;
 use crate::sys::{self, FileId, KeepErrno};
 
@@ -116,7 +116,7 @@ impl Segment {
             .map_err(|errno| io("map it", errno))?;
         let pairs: Vec<_> = options.process_labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let process_labels =
-            crate::options::encode_label_block("process labels", &pairs, process::MAX_TEXT - 32)?;
+            crate::options::encode_label_block("process labels", &pairs, MAX_PROCESS_LABELS)?;
         let same_boot = header.boot_id == sys::boot_id();
         let segment = Box::new(Self {
             path: std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone()),

@@ -116,7 +116,7 @@ impl Segment {
 
     /// Claims a slot, or finds the one that another copy of the library has claimed; none when all are taken.
     fn claim_slot(&'static self) -> Granted<Option<Claimant>> {
-        let lock = self.with_fd(|fd| sys::reopen(fd))?;
+        let lock = self.with_fd(sys::reopen)?;
         self.slot.open_fd.store(lock.as_raw_fd(), Ordering::Release);
         let serialised = self.serialise_claims(&lock);
         if let Some(slot) = self.slot_in_maps(None) {

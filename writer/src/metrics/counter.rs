@@ -1,15 +1,17 @@
 //! Counters.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{Kind, Representation};
 
-use super::{cells, nanoseconds, timer::Timer};
+use super::timer::{Timer, timed};
+use super::{cells, nanoseconds};
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
-use crate::metric::{Metric, sealed::Handle};
+use crate::metric::Metric;
+use crate::metric::sealed::{Handle, TakesTime};
 
 /// A total of whole events that only grows.
 ///
@@ -65,7 +67,7 @@ impl FloatCounter {
     /// Adds `amount`; negative, infinite and NaN amounts are dropped and counted.
     #[inline]
     pub fn inc_by(&self, amount: f64) {
-        if amount >= 0.0 && amount < f64::INFINITY {
+        if (0.0..f64::INFINITY).contains(&amount) {
             self.0.add_f64(0, amount);
         } else {
             let nan = amount.is_nan() || amount > 0.0;
@@ -89,23 +91,24 @@ impl DurationCounter {
 
     /// Runs `work` and adds the time it took.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
-        let start = Instant::now();
-        let done = work();
-        self.inc_by(start.elapsed());
-        done
+        timed(self, work)
     }
 
     /// Starts a timer that adds the time until it is stopped or dropped.
-    #[must_use]
-    pub fn start_timer(&self) -> Timer {
-        let counter = self.clone();
-        Timer::new(move |elapsed| counter.inc_by(elapsed))
+    pub fn start_timer(&self) -> Timer<Self> {
+        Timer::new(self.clone())
     }
 
     /// The total over all processes, as far as it was counted as time.
     #[must_use]
     pub fn value(&self) -> Duration {
         Duration::from_nanos(self.0.sum_u64(0))
+    }
+}
+
+impl TakesTime for DurationCounter {
+    fn take_time(&self, elapsed: Duration) {
+        self.inc_by(elapsed);
     }
 }
 

@@ -1,13 +1,17 @@
 //! Histograms.
 
+use std::time::Duration;
+
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{Kind, Representation};
 
-use super::{cells, timer::Timer};
+use super::cells;
+use super::timer::{Timer, timed};
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
-use crate::metric::{Metric, sealed::Handle};
+use crate::metric::Metric;
+use crate::metric::sealed::{Handle, TakesTime};
 use crate::opts::DEFAULT_BOUNDS;
 
 /// Counts of observations by upper bound, and their sum.
@@ -57,17 +61,12 @@ impl Histogram {
 
     /// Runs `work` and observes the seconds it took.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
-        let start = std::time::Instant::now();
-        let done = work();
-        self.observe(start.elapsed().as_secs_f64());
-        done
+        timed(self, work)
     }
 
     /// Starts a timer that observes the seconds until it is stopped or dropped.
-    #[must_use]
-    pub fn start_timer(&self) -> Timer {
-        let histogram = self.clone();
-        Timer::new(move |elapsed| histogram.observe(elapsed.as_secs_f64()))
+    pub fn start_timer(&self) -> Timer<Self> {
+        Timer::new(self.clone())
     }
 
     /// Upper bounds, without `+Inf`.
@@ -92,6 +91,12 @@ impl Histogram {
     #[must_use]
     pub fn sum(&self) -> f64 {
         self.cells.sum_f64(self.bounds.len() + 1)
+    }
+}
+
+impl TakesTime for Histogram {
+    fn take_time(&self, elapsed: Duration) {
+        self.observe(elapsed.as_secs_f64());
     }
 }
 

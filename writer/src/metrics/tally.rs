@@ -1,13 +1,17 @@
 //! Tallies.
 
+use std::time::Duration;
+
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{Kind, Representation};
 
-use super::{cells, timer::Timer};
+use super::cells;
+use super::timer::{Timer, timed};
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
-use crate::metric::{Metric, sealed::Handle};
+use crate::metric::Metric;
+use crate::metric::sealed::{Handle, TakesTime};
 
 /// Count and sum of observations: an OpenMetrics summary without quantiles.
 ///
@@ -33,17 +37,12 @@ impl Tally {
 
     /// Runs `work` and observes the seconds it took.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
-        let start = std::time::Instant::now();
-        let done = work();
-        self.observe(start.elapsed().as_secs_f64());
-        done
+        timed(self, work)
     }
 
     /// Starts a timer that observes the seconds until it is stopped or dropped.
-    #[must_use]
-    pub fn start_timer(&self) -> Timer {
-        let tally = self.clone();
-        Timer::new(move |elapsed| tally.observe(elapsed.as_secs_f64()))
+    pub fn start_timer(&self) -> Timer<Self> {
+        Timer::new(self.clone())
     }
 
     /// Observations of all processes.
@@ -56,6 +55,12 @@ impl Tally {
     #[must_use]
     pub fn sum(&self) -> f64 {
         self.0.sum_f64(1)
+    }
+}
+
+impl TakesTime for Tally {
+    fn take_time(&self, elapsed: Duration) {
+        self.observe(elapsed.as_secs_f64());
     }
 }
 
