@@ -1,0 +1,129 @@
+//! One client: HTTP/1 over any stream, with limits on what it may send and how long it may take.
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::http::App;
+use crate::timed::Timed;
+
+/// Longest request line and headers together, in bytes; longer ones are answered with status 431.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Most header fields of one request; Prometheus sends about eight.
+const MAX_HEADERS: usize = 64;
+
+/// Serves one client until it leaves, breaks a limit, or `stop` turns true and its request is answered.
+pub(crate) async fn serve<S>(stream: S, app: App, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| app.clone().respond(request));
+    // hyper's own header time-out would also end the pause between two scrapes: `Timed` tells them apart.
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(Timed::new(stream)), service));
+    let stopped = async move {
+        // An error means that the server itself has gone, which is a stop too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::page::Page;
+    use crate::scrape::Scraper;
+    use crate::self_metrics::Count;
+    use crate::timed::{REQUEST, RESPONSE};
+
+    /// Buffer between client and server; smaller than the page.
+    const BUFFER: usize = 32 * 1024;
+
+    fn start(scraper: Scraper) -> (DuplexStream, watch::Sender<bool>, JoinHandle<()>) {
+        let (client, server) = duplex(BUFFER);
+        let (stop, stopped) = watch::channel(false);
+        let app = App::new(scraper, Count::default(), &[]);
+        (client, stop, tokio::spawn(serve(server, app, stopped)))
+    }
+
+    fn pages_of(size: usize) -> Scraper {
+        Scraper::new(Box::new(move || Page::new(vec![b'#'; size], Vec::new())))
+    }
+
+    async fn rest(mut client: DuplexStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("UTF-8 until the end");
+        text
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_the_request_in_flight_finish() {
+        let (started, starts) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        let scraper = Scraper::new(Box::new(move || {
+            started.send(()).expect("the test listens");
+            gate.recv().expect("the test lets go");
+            Page::new(b"in flight\n".to_vec(), Vec::new())
+        }));
+        let (mut client, stop, server) = start(scraper);
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+        tokio::task::spawn_blocking(move || starts.recv().expect("a collection")).await.expect("a thread");
+        stop.send(true).expect("a listener");
+        go.send(()).expect("a collection");
+        let response = rest(client).await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        assert!(response.ends_with("\r\n\r\nin flight\n"), "{response}");
+        server.await.expect("an end");
+    }
+
+    #[tokio::test]
+    async fn a_stop_closes_idle_connections() {
+        let (mut client, stop, server) = start(pages_of(5));
+        client.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        stop.send(true).expect("a listener");
+        assert!(rest(client).await.ends_with("healthy\n"));
+        server.await.expect("an end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_is_dropped_at_its_deadline() {
+        let (mut client, _stop, server) = start(pages_of(5));
+        let began = Instant::now();
+        client.write_all(b"GET /metrics HT").await.expect("half a request");
+        server.await.expect("an end");
+        assert_eq!(began.elapsed().as_secs(), REQUEST.as_secs());
+        assert_eq!(rest(client).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_dropped_at_its_deadline() {
+        let (mut client, _stop, server) = start(pages_of(4 * BUFFER));
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+        let began = Instant::now();
+        server.await.expect("an end");
+        assert_eq!(began.elapsed().as_secs(), RESPONSE.as_secs());
+        assert_eq!(rest(client).await.len(), BUFFER);
+    }
+}

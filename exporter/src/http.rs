@@ -1,0 +1,220 @@
+//! Which path answers what.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dyn_metrics_reader::encode::text::CONTENT_TYPE as EXPOSITION;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::landing;
+use crate::negotiate::wants_gzip;
+use crate::page::Page;
+use crate::scrape::{CollectionFailed, Scraper};
+use crate::segments::{SegmentView, State};
+use crate::self_metrics::Count;
+
+/// Bodies are shared, whole, and of known length.
+pub(crate) type Body = Full<Bytes>;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// What the landing page may do in a browser: nothing but show itself, whatever a path or label spells.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// Answers requests. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct App {
+    scraper: Scraper,
+    scrapes: Count,
+    patterns: Arc<[String]>,
+}
+
+impl App {
+    /// `scrapes` counts the requests for `/metrics`.
+    pub(crate) fn new(scraper: Scraper, scrapes: Count, patterns: &[String]) -> Self {
+        Self { scraper, scrapes, patterns: patterns.into() }
+    }
+
+    pub(crate) fn scraper(&self) -> &Scraper {
+        &self.scraper
+    }
+
+    /// One request, one response; the request's body is not read.
+    pub(crate) async fn respond<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible> {
+        let path = request.uri().path();
+        if !matches!(path, "/" | "/metrics" | "/-/healthy" | "/-/ready") {
+            return Ok(plain(StatusCode::NOT_FOUND, "not found, try /metrics\n"));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Ok(method_not_allowed());
+        }
+        let answer = match path {
+            "/metrics" => self.metrics(&request).await,
+            "/-/healthy" => Ok(plain(StatusCode::OK, "healthy\n")),
+            "/-/ready" => self.ready().await,
+            _ => self.landing().await,
+        };
+        Ok(answer.unwrap_or_else(|CollectionFailed| {
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the collection failed, the exporter's log says more\n")
+        }))
+    }
+
+    async fn metrics<B>(&self, request: &Request<B>) -> Result<Response<Body>, CollectionFailed> {
+        self.scrapes.inc();
+        let page = self.scraper.scrape().await?;
+        let compressed = if wants_gzip(request.headers()) { page.gzip().await } else { None };
+        let gzip = compressed.is_some();
+        let mut response = response(StatusCode::OK, EXPOSITION, compressed.unwrap_or_else(|| page.text()));
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        if gzip {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(response)
+    }
+
+    /// Ready is who has just collected, also when there is no segment yet: those come and go.
+    async fn ready(&self) -> Result<Response<Body>, CollectionFailed> {
+        let page = self.scraper.scrape().await?;
+        let mapped = count(&page, |segment| segment.state.is_served());
+        let bad = count(&page, |segment| matches!(segment.state, State::Bad(_)));
+        Ok(plain(StatusCode::OK, format!("ready, segments mapped: {mapped}, skipped: {bad}\n")))
+    }
+
+    async fn landing(&self) -> Result<Response<Body>, CollectionFailed> {
+        let page = self.scraper.scrape().await?;
+        let mut response = response(StatusCode::OK, HTML, landing::render(&self.patterns, page.segments()));
+        let policy = HeaderValue::from_static(CONTENT_POLICY);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        Ok(response)
+    }
+}
+
+fn count(page: &Page, wanted: impl Fn(&SegmentView) -> bool) -> usize {
+    page.segments().iter().filter(|segment| wanted(segment)).count()
+}
+
+fn method_not_allowed() -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    response(status, PLAIN, text)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let body = body.into();
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Set here, so that the answer to HEAD has it too.
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// An exporter of one good and one bad segment, whose pages tell their number.
+    fn app() -> App {
+        let mut number = 0;
+        let scraper = Scraper::new(Box::new(move || {
+            number += 1;
+            let good = SegmentView::example("/dev/shm/<good>");
+            let bad = SegmentView {
+                state: State::Bad("bad magic".to_owned()),
+                ..SegmentView::example("/dev/shm/bad")
+            };
+            Page::new(format!("collections {number}\n").into_bytes(), vec![good, bad])
+        }));
+        App::new(scraper, Count::default(), &["/dev/shm/*".to_owned()])
+    }
+
+    async fn ask(app: &App, method: Method, target: &str) -> (Response<Body>, String) {
+        let request = Request::builder().method(method).uri(target).body(()).expect("a request");
+        let response = app.clone().respond(request).await.expect("a response");
+        let body = response.clone().into_body().collect().await.expect("a body").to_bytes();
+        (response, String::from_utf8(body.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn metrics_is_the_page_with_type_and_length() {
+        let app = app();
+        for (target, expected) in [("/metrics", "collections 1\n"), ("/metrics?a=b", "collections 2\n")] {
+            let (response, body) = ask(&app, Method::GET, target).await;
+            assert_eq!((response.status(), body.as_str()), (StatusCode::OK, expected));
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+            assert_eq!(response.headers()[header::CONTENT_LENGTH], "14");
+            assert_eq!(response.headers()[header::VARY], "Accept-Encoding");
+        }
+        assert_eq!(app.scrapes.value(), 2);
+    }
+
+    #[tokio::test]
+    async fn ready_tells_how_many_segments_are_mapped() {
+        let (response, body) = ask(&app(), Method::GET, "/-/ready").await;
+        assert_eq!(
+            (response.status(), body.as_str()),
+            (StatusCode::OK, "ready, segments mapped: 1, skipped: 1\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn healthy_needs_no_collection() {
+        let app = app();
+        let (response, body) = ask(&app, Method::GET, "/-/healthy").await;
+        assert_eq!((response.status(), body.as_str()), (StatusCode::OK, "healthy\n"));
+        assert_eq!(ask(&app, Method::GET, "/metrics").await.1, "collections 1\n");
+    }
+
+    #[tokio::test]
+    async fn the_landing_page_is_html_and_no_scrape() {
+        let app = app();
+        let (response, body) = ask(&app, Method::GET, "/").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], HTML);
+        assert!(body.contains("/dev/shm/&lt;good&gt;"));
+        assert_eq!(app.scrapes.value(), 0);
+    }
+
+    #[tokio::test]
+    async fn other_paths_are_not_found_whatever_the_method() {
+        let app = app();
+        for target in ["/metrics/", "/Metrics", "//metrics", "/-/", "/index.html", "*"] {
+            assert_eq!(ask(&app, Method::GET, target).await.0.status(), StatusCode::NOT_FOUND, "{target}");
+            assert_eq!(ask(&app, Method::POST, target).await.0.status(), StatusCode::NOT_FOUND, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_methods_are_told_which_are_allowed() {
+        let app = app();
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE] {
+            let (response, _) = ask(&app, method, "/metrics").await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()[header::ALLOW], "GET, HEAD");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_collection_is_status_500() {
+        let scraper = Scraper::new(Box::new(|| panic!("on purpose")));
+        let app = App::new(scraper, Count::default(), &[]);
+        for target in ["/metrics", "/-/ready", "/"] {
+            let (response, _) = ask(&app, Method::GET, target).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{target}");
+        }
+        assert_eq!(ask(&app, Method::GET, "/-/healthy").await.0.status(), StatusCode::OK);
+    }
+}

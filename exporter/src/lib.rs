@@ -1,0 +1,53 @@
+//! Serves dyn-metrics segments to Prometheus, from a process of its own.
+//!
+//! The processes that count never see a scrape: this one maps their segments read-only, and answers HTTP.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | which segments, which address? | [`Config`] |
+//! | how do connections come, go, and end at a stop? | `server` |
+//! | what may one client do to the others? | `connection`, `timed` |
+//! | which path answers what? | `http`, `negotiate`, `landing` |
+//! | how do concurrent scrapes share one collection? | `scrape`, `page` |
+//! | what is a collection? | `segments`, `self_metrics` |
+//! | when is a line logged about a segment? | `watch` |
+//!
+//! # Use
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), dyn_metrics_exporter::Error> {
+//! use dyn_metrics_exporter::{Config, bind};
+//!
+//! let config = Config { shm: vec!["/dev/shm/dynamo".into()], listen: ([127, 0, 0, 1], 0).into() };
+//! let server = bind(config).await?;
+//! println!("http://{}/metrics", server.local_addr());
+//! server.run(std::future::pending()).await
+//! # }
+//! ```
+//!
+//! # Limits
+//!
+//! No TLS, no authentication, HTTP/1 only: put a proxy in front where that matters. At most 512
+//! connections at once; further ones wait in the kernel's queue. Events are emitted through `tracing`;
+//! without a subscriber they go nowhere. The SIGBUS guard is for whole programs, so this library
+//! does not install it: call `dyn_metrics_reader::guard::install` first if a segment may be truncated by somebody.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod error;
+mod http;
+mod landing;
+mod negotiate;
+mod page;
+mod scrape;
+mod segments;
+mod self_metrics;
+mod server;
+mod timed;
+mod watch;
+
+pub use config::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE};
+pub use error::Error;
+pub use server::{Server, bind};

@@ -1,0 +1,149 @@
+//! The program `dyn-metrics-exporter`: arguments, logs, signals and exit codes around the library.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
+use dyn_metrics_exporter::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, bind};
+use dyn_metrics_layout::FORMAT_VERSION;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+
+/// It ran, with problems that the log names.
+const PROBLEMS: u8 = 1;
+
+/// It could not start; clap exits with the same for wrong arguments.
+const NOT_STARTED: u8 = 2;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (segment format {FORMAT_VERSION})", env!("CARGO_PKG_VERSION")));
+
+const EXAMPLES: &str = "\
+Examples:
+  dyn-metrics-exporter
+      serve /dev/shm/dynamo on port 9464
+  dyn-metrics-exporter --shm /dev/shm/dynamo --shm '/run/dynamo/*.metrics' --listen 127.0.0.1:9464
+      serve several segments as one, to this machine only
+  curl http://localhost:9464/metrics
+      what Prometheus will see
+
+Segments may come, go and be replaced at any time. The log goes to stderr, with a line whenever that happens.
+Exit status: 0 after SIGTERM or SIGINT, 1 if there were problems on the way, 2 if it could not start.";
+
+/// Serves dyn-metrics segments to Prometheus.
+#[derive(Debug, Parser)]
+#[command(name = "dyn-metrics-exporter", version = VERSION.as_str(), after_help = EXAMPLES)]
+struct Arguments {
+    /// Segment to serve: a file, a directory or a glob; may be given several times
+    #[arg(long, value_name = "PATTERN", env = SHM_VARIABLE, default_value = DEFAULT_SHM,
+          value_parser = NonEmptyStringValueParser::new())]
+    shm: Vec<String>,
+
+    /// Address to listen on; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+
+    /// Least important events to log: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value_t = LevelFilter::INFO)]
+    log_level: LevelFilter,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_level);
+    dyn_metrics_reader::guard::install();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return not_started(&error),
+    };
+    let code = runtime.block_on(serve(Config { shm: arguments.shm, listen: arguments.listen }));
+    // A collection may still run for a client that was cut; nothing is lost with it.
+    runtime.shutdown_background();
+    code
+}
+
+/// From binding to the last response.
+async fn serve(config: Config) -> ExitCode {
+    let (terminate, interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => return not_started(&error),
+    };
+    let server = match bind(config).await {
+        Ok(server) => server,
+        Err(error) => return not_started(&error),
+    };
+    match server.run(stop(terminate, interrupt)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(PROBLEMS)
+        }
+    }
+}
+
+async fn stop(mut terminate: Signal, mut interrupt: Signal) {
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal, "asked to stop");
+}
+
+fn not_started(error: &dyn std::error::Error) -> ExitCode {
+    tracing::error!("{error}");
+    ExitCode::from(NOT_STARTED)
+}
+
+/// Logs to stderr, one event a line; in colour on a terminal, unless `NO_COLOR` is set.
+fn start_log(level: LevelFilter) {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .compact()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal() && !plain)
+        .with_writer(io::stderr)
+        // Whoever reads the log may go; that must not end the exporter by a panic.
+        .log_internal_errors(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn shm_may_be_repeated() {
+        let arguments =
+            ["exporter", "--shm", "/a", "--shm", "/b/*", "--listen", "[::1]:0", "--log-level", "warn"];
+        let arguments = Arguments::try_parse_from(arguments).expect("arguments");
+        assert_eq!(arguments.shm, ["/a", "/b/*"]);
+        assert_eq!(arguments.listen, "[::1]:0".parse().expect("an address"));
+        assert_eq!(arguments.log_level, LevelFilter::WARN);
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        for wrong in [["--shm", ""], ["--listen", "9464"], ["--log-level", "loud"]] {
+            assert!(Arguments::try_parse_from(["exporter"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_names_the_format() {
+        let version = Arguments::command().render_version();
+        assert!(version.contains(&format!("segment format {FORMAT_VERSION}")), "{version}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Single flight: scrapes that arrive together share one collection.
+//!
+//! A request joins the next collection. Whoever waits when a collection begins gets its page; whoever
+//! comes while it runs waits for the one after it, so that nobody gets values older than their request. At most
+//! one collection runs at a time, and none runs for nobody.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio::task;
+
+use crate::page::Page;
+use crate::self_metrics::Count;
+
+/// Reads all segments once; blocking.
+pub(crate) type Collect = Box<dyn FnMut() -> Page + Send>;
+
+/// The collection panicked: a defect of ours. The next one starts afresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CollectionFailed;
+
+type Outcome = Result<Arc<Page>, CollectionFailed>;
+
+/// Hands out pages. Clones share one queue and one collector.
+#[derive(Clone)]
+pub(crate) struct Scraper(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<Queue>,
+    collect: Mutex<Collect>,
+    failed: Count,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    running: bool,
+}
+
+impl Scraper {
+    pub(crate) fn new(collect: Collect) -> Self {
+        let (queue, failed) = (Mutex::default(), Count::default());
+        Self(Arc::new(Shared { queue, collect: Mutex::new(collect), failed }))
+    }
+
+    /// The page of the next collection to begin.
+    pub(crate) async fn scrape(&self) -> Outcome {
+        self.join().await.unwrap_or(Err(CollectionFailed))
+    }
+
+    /// How many collections have panicked.
+    pub(crate) fn failed(&self) -> u64 {
+        self.0.failed.value()
+    }
+
+    /// Queues a request, and starts a thread for it where none is at work.
+    fn join(&self) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = lock(&self.0.queue);
+        queue.waiting.push(sender);
+        if !mem::replace(&mut queue.running, true) {
+            let shared = Arc::clone(&self.0);
+            task::spawn_blocking(move || shared.drain());
+        }
+        receiver
+    }
+}
+
+impl Shared {
+    /// Collects until nobody waits.
+    fn drain(&self) {
+        while let Some(waiting) = self.next_batch() {
+            let outcome = self.collect_once();
+            for request in waiting {
+                // A client that has gone meanwhile is no error.
+                let _ = request.send(outcome.clone());
+            }
+        }
+    }
+
+    /// Takes everybody who still waits; with nobody, the thread's work is over.
+    fn next_batch(&self) -> Option<Vec<oneshot::Sender<Outcome>>> {
+        let mut queue = lock(&self.queue);
+        let mut waiting = mem::take(&mut queue.waiting);
+        waiting.retain(|request| !request.is_closed());
+        queue.running = !waiting.is_empty();
+        queue.running.then_some(waiting)
+    }
+
+    fn collect_once(&self) -> Outcome {
+        let mut collect = lock(&self.collect);
+        catch_unwind(AssertUnwindSafe(&mut *collect)).map(Arc::new).map_err(|_| {
+            self.failed.inc();
+            tracing::error!("a collection panicked, its scrapes are answered with status 500");
+            CollectionFailed
+        })
+    }
+}
+
+/// Poison is ignored: no step under these locks leaves something half done (`Segments` drops what a panic saw).
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A collection that reports its start, then waits to be let go, and numbers its pages.
+    fn gated() -> (Scraper, mpsc::Receiver<u32>, mpsc::Sender<()>) {
+        let (started, starts) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        let mut number = 0;
+        let scraper = Scraper::new(Box::new(move || {
+            number += 1;
+            started.send(number).expect("the test listens");
+            gate.recv().expect("the test lets go");
+            Page::new(format!("page {number}").into_bytes(), Vec::new())
+        }));
+        (scraper, starts, go)
+    }
+
+    async fn text(request: oneshot::Receiver<Outcome>) -> String {
+        let page = request.await.expect("an answer").expect("a page");
+        String::from_utf8(page.text().to_vec()).expect("UTF-8")
+    }
+
+    #[tokio::test]
+    async fn requests_during_a_collection_share_the_next_one() {
+        let (scraper, starts, go) = gated();
+        let first = scraper.join();
+        assert_eq!(starts.recv(), Ok(1));
+        let (second, third) = (scraper.join(), scraper.join());
+        go.send(()).expect("a collection");
+        go.send(()).expect("a collection");
+        assert_eq!(text(first).await, "page 1");
+        let (second, third) = (second.await.expect("an answer"), third.await.expect("an answer"));
+        let (second, third) = (second.expect("a page"), third.expect("a page"));
+        assert!(Arc::ptr_eq(&second, &third));
+        assert_eq!(second.text(), "page 2");
+        assert_eq!(starts.try_iter().collect::<Vec<_>>(), [2]);
+    }
+
+    #[tokio::test]
+    async fn a_request_after_a_collection_gets_a_new_one() {
+        let (scraper, starts, go) = gated();
+        for number in 1..4 {
+            let request = scraper.join();
+            go.send(()).expect("a collection");
+            assert_eq!(text(request).await, format!("page {number}"));
+        }
+        assert_eq!(starts.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_collected_for_clients_who_have_gone() {
+        let (scraper, starts, go) = gated();
+        let first = scraper.join();
+        assert_eq!(starts.recv(), Ok(1));
+        drop(scraper.join());
+        go.send(()).expect("a collection");
+        assert_eq!(text(first).await, "page 1");
+        let last = scraper.join();
+        go.send(()).expect("a collection");
+        assert_eq!(text(last).await, "page 2");
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_scrapes_only() {
+        let mut calls = 0;
+        let scraper = Scraper::new(Box::new(move || {
+            calls += 1;
+            assert!(calls != 1, "the first collection panics on purpose");
+            Page::new(b"fine".to_vec(), Vec::new())
+        }));
+        assert_eq!(scraper.scrape().await.expect_err("a failure"), CollectionFailed);
+        assert_eq!(scraper.scrape().await.expect("a page").text(), "fine");
+        assert_eq!(scraper.failed(), 1);
+    }
+}

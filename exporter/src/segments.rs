@@ -1,0 +1,131 @@
+//! One collection: reads every segment, encodes what it holds, logs what changed.
+
+use std::time::Instant;
+
+use dyn_metrics_reader::encode::text;
+use dyn_metrics_reader::{Collector, SegmentReport, SegmentState};
+
+use crate::page::Page;
+use crate::self_metrics::{self, Count};
+use crate::watch::Watch;
+
+/// Follows the segments from collection to collection.
+pub(crate) struct Segments {
+    patterns: Vec<String>,
+    collector: Option<Collector>,
+    watch: Watch,
+    scrapes: Count,
+    page_size: usize,
+}
+
+/// What logs and the landing page tell about one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentView {
+    /// Its path as self-metrics name it; unique.
+    pub(crate) label: String,
+    pub(crate) state: State,
+    /// Tells a replaced file from the same one.
+    pub(crate) id: [u64; 2],
+    pub(crate) families: usize,
+    pub(crate) series: u64,
+    pub(crate) processes_alive: usize,
+    pub(crate) bytes_used: u64,
+    pub(crate) bytes_free: u64,
+    /// The first parts of it that were ever skipped, each in words.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// What became of a segment in a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Mapped and read.
+    Mapped,
+    /// Read as well; a newer file has its name.
+    Superseded,
+    /// Read as well; nothing has its name any more.
+    Unlinked,
+    /// Not there, or not there any more.
+    Missing,
+    /// There, and skipped, for this reason.
+    Bad(String),
+}
+
+impl State {
+    /// Whether the segment's series are on the page.
+    pub(crate) fn is_served(&self) -> bool {
+        matches!(self, Self::Mapped | Self::Superseded | Self::Unlinked)
+    }
+}
+
+impl Segments {
+    /// `scrapes` counts the requests for `/metrics`, which the pages tell.
+    pub(crate) fn new(patterns: Vec<String>, scrapes: Count) -> Self {
+        Self { patterns, collector: None, watch: Watch::default(), scrapes, page_size: 0 }
+    }
+
+    /// Reads and encodes everything; blocking.
+    ///
+    /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
+    pub(crate) fn collect(&mut self) -> Page {
+        let started = Instant::now();
+        let scrapes = self.scrapes.value();
+        let mut collector = self.collector.take().unwrap_or_else(|| Collector::new(&self.patterns));
+        let snapshot = collector.collect();
+        let mut page = Vec::with_capacity(self.page_size);
+        text::encode(&snapshot, &mut page);
+        let segments: Vec<_> = snapshot.segments.iter().map(SegmentView::from).collect();
+        self.collector = Some(collector);
+        self.watch.log(&segments);
+        self_metrics::append(started.elapsed(), scrapes, &mut page);
+        // The next page will be about as long: room for it at once, and an eighth to grow.
+        self.page_size = page.len() + page.len() / 8;
+        Page::new(page, segments)
+    }
+}
+
+impl From<&SegmentReport> for SegmentView {
+    fn from(report: &SegmentReport) -> Self {
+        Self {
+            label: report.label.clone(),
+            state: State::from(&report.state),
+            id: report.segment_id,
+            families: report.families.len(),
+            series: report.families.iter().map(|family| family.series).sum(),
+            processes_alive: report.processes_alive(),
+            bytes_used: report.bytes_used,
+            bytes_free: report.bytes_free,
+            skipped: report.skipped.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<&SegmentState> for State {
+    fn from(state: &SegmentState) -> Self {
+        match state {
+            SegmentState::Superseded => Self::Superseded,
+            SegmentState::Unlinked => Self::Unlinked,
+            SegmentState::Missing => Self::Missing,
+            SegmentState::Unreadable(error) => Self::Bad(error.to_string()),
+            served if served.is_served() => Self::Mapped,
+            other => Self::Bad(other.name().to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl SegmentView {
+    /// A mapped segment for the tests of this crate.
+    pub(crate) fn example(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            state: State::Mapped,
+            id: [1, 2],
+            families: 3,
+            series: 4,
+            processes_alive: 5,
+            bytes_used: 65_536,
+            bytes_free: 1_507_328,
+            skipped: Vec::new(),
+        }
+    }
+}

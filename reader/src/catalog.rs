@@ -1,0 +1,343 @@
+//! What a segment describes: its families and series, each read and checked once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use dyn_metrics_layout::error::Error as Fault;
+use dyn_metrics_layout::header::Header;
+use dyn_metrics_layout::link::Link;
+use dyn_metrics_layout::name::{check_label_name, is_reserved_label};
+use dyn_metrics_layout::record::{self, Family, RecordHead, STATE_BYTES, Series, state_offset};
+use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
+use dyn_metrics_layout::view::View;
+use dyn_metrics_layout::{GaugeMode, Kind, index};
+
+use crate::cells::SeriesCells;
+use crate::file::SegmentFile;
+use crate::labels::Labels;
+use crate::map::Map;
+use crate::ranges::Ranges;
+use crate::skip::{Reason, SkipLog};
+
+/// Most index tables that are followed; each is larger than the one before.
+pub(crate) const MAX_TABLES: usize = 48;
+
+/// Bytes read at once: most records fit.
+const FIRST_READ: usize = 512;
+
+/// A family as its record describes it.
+#[derive(Debug)]
+pub(crate) struct FamilyEntry {
+    pub(crate) offset: u64,
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) unit: String,
+    pub(crate) registrant: String,
+    pub(crate) kind: Kind,
+    pub(crate) mode: GaugeMode,
+    pub(crate) level: u8,
+    pub(crate) keep_dead: u32,
+    pub(crate) bounds: Arc<[f64]>,
+    pub(crate) states: Arc<[String]>,
+}
+
+impl FamilyEntry {
+    fn new(offset: u64, family: &Family<'_>) -> Self {
+        Self {
+            offset,
+            name: family.name.to_owned(),
+            help: family.help.to_owned(),
+            unit: family.unit.to_owned(),
+            registrant: family.registrant.to_owned(),
+            kind: family.kind,
+            mode: family.mode,
+            level: family.level,
+            keep_dead: family.keep_dead,
+            bounds: family.bounds.iter().collect(),
+            states: family.states.iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Words of a series of this family in each block.
+    pub(crate) fn cell_words(&self) -> usize {
+        self.kind.cell_words(self.bounds.len())
+    }
+}
+
+/// A series as its record describes it, and where its numbers are.
+#[derive(Debug)]
+pub(crate) struct SeriesEntry {
+    pub(crate) offset: u64,
+    /// Index of its family in the catalog.
+    pub(crate) family: usize,
+    /// Its labels and the segment's common ones.
+    pub(crate) labels: Labels,
+    pub(crate) removed: bool,
+    pub(crate) cells: SeriesCells,
+}
+
+/// Everything that a reading of the segment needs to reach.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'s> {
+    pub(crate) file: &'s SegmentFile,
+    pub(crate) map: &'s Map,
+}
+
+impl<'s> Source<'s> {
+    pub(crate) const fn view(self) -> View<'s, Map> {
+        self.map.view()
+    }
+
+    pub(crate) const fn header(self) -> &'s Header {
+        self.file.header()
+    }
+
+    /// Whether a fault only means that the file has grown since it was mapped: the next collection maps more.
+    fn is_growth(self, fault: Fault) -> bool {
+        let Fault::OutOfBounds { offset, len } = fault else { return false };
+        let mapped = self.map.len();
+        offset.saturating_add(len) > mapped && self.file.len().is_ok_and(|len| len > mapped)
+    }
+
+    /// Notes a fault, unless it only means that the file has grown.
+    pub(crate) fn note(self, log: &mut SkipLog, reason: Reason, offset: u64, fault: Fault) {
+        if !self.is_growth(fault) {
+            log.note(reason, offset, fault);
+        }
+    }
+}
+
+/// Families and series of one segment, in the order in which they were found.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    pub(crate) families: Vec<FamilyEntry>,
+    pub(crate) series: Vec<SeriesEntry>,
+    /// Changes whenever families or series come or go.
+    pub(crate) version: u64,
+    common: Vec<(String, String)>,
+    records: HashMap<u64, Found>,
+    tables: Vec<Table>,
+}
+
+/// What a record's offset led to.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Family(usize),
+    Series,
+    Bad,
+}
+
+#[derive(Debug)]
+struct Table {
+    offset: u64,
+    /// The slots as they were at the last look.
+    known: Vec<u64>,
+}
+
+impl Catalog {
+    /// An empty catalog for a segment with these common labels.
+    pub(crate) fn new(common: Vec<(String, String)>) -> Self {
+        Self { common, ..Self::default() }
+    }
+
+    /// Reads what was registered since the last look.
+    pub(crate) fn refresh(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
+        self.follow_tables(source, taken, log);
+        for table in 0..self.tables.len() {
+            for (place, slot) in self.tables[table].changes(source) {
+                if self.visit(source, slot, taken, log).is_some() {
+                    self.tables[table].known[place] = slot;
+                }
+            }
+        }
+    }
+
+    fn follow_tables(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
+        while self.tables.len() < MAX_TABLES {
+            let (place, next) = match self.tables.last() {
+                None => (0, Ok(Some(source.header().index))),
+                Some(last) => {
+                    let place = last.offset + index::NEXT;
+                    (place, source.view().word(place).and_then(|w| Link::unpack(load_acquire(w), place)))
+                }
+            };
+            match next.and_then(|next| next.map(|offset| Table::read(source, offset)).transpose()) {
+                Ok(None) => return,
+                Ok(Some(table)) => {
+                    if !taken.take(table.offset, index::table_bytes(table.known.len() as u32)) {
+                        return log.note(Reason::Index, place, "index table overlaps another structure");
+                    }
+                    self.tables.push(table);
+                }
+                Err(fault) => return source.note(log, Reason::Index, place, fault),
+            }
+        }
+    }
+
+    /// Looks at a slot that has changed; none when it must be looked at again.
+    fn visit(&mut self, source: Source<'_>, slot: u64, taken: &mut Ranges, log: &mut SkipLog) -> Option<()> {
+        let offset = index::record_of(slot);
+        if slot == 0 || self.records.contains_key(&offset) {
+            return Some(());
+        }
+        let found = match self.read_record(source, offset, taken, log) {
+            Ok(found) => found,
+            Err(fault) if source.is_growth(fault) => return None,
+            Err(fault) => {
+                log.note(Reason::Record, offset, fault);
+                Found::Bad
+            }
+        };
+        self.records.insert(offset, found);
+        Some(())
+    }
+
+    fn read_record(
+        &mut self,
+        source: Source<'_>,
+        offset: u64,
+        taken: &mut Ranges,
+        log: &mut SkipLog,
+    ) -> Result<Found, Fault> {
+        let bytes = record_bytes(source.file, offset, source.map.len())?;
+        if bytes.starts_with(&record::FAMILY_TAG.to_le_bytes()) {
+            return self.add_family(source, offset, &bytes, taken, log);
+        }
+        let series = Series::decode(&bytes, offset, source.header().hash_seed)?;
+        // A family is published before its series, but the slot with it may have been looked at before.
+        let family = match self.records.get(&series.family) {
+            Some(found) => *found,
+            None => self.read_family(source, series.family, taken, log)?,
+        };
+        if !taken.take(state_offset(offset), (STATE_BYTES + bytes.len()) as u64) {
+            log.note(Reason::Record, offset, "record overlaps another structure");
+            return Ok(Found::Bad);
+        }
+        let Found::Family(family) = family else {
+            log.note(Reason::Orphan, offset, format_args!("no family at offset {}", series.family));
+            return Ok(Found::Bad);
+        };
+        Ok(self.add_series(offset, family, &series, log))
+    }
+
+    /// Reads a family that a series refers to; whatever else lies there is no family.
+    fn read_family(
+        &mut self,
+        source: Source<'_>,
+        offset: u64,
+        taken: &mut Ranges,
+        log: &mut SkipLog,
+    ) -> Result<Found, Fault> {
+        let found = match record_bytes(source.file, offset, source.map.len()) {
+            Ok(bytes) => self.add_family(source, offset, &bytes, taken, log),
+            Err(fault) => Err(fault),
+        };
+        match found {
+            Ok(found) => {
+                self.records.insert(offset, found);
+                Ok(found)
+            }
+            Err(fault) if source.is_growth(fault) => Err(fault),
+            Err(_) => Ok(Found::Bad),
+        }
+    }
+
+    fn add_family(
+        &mut self,
+        source: Source<'_>,
+        offset: u64,
+        bytes: &[u8],
+        taken: &mut Ranges,
+        log: &mut SkipLog,
+    ) -> Result<Found, Fault> {
+        let family = Family::decode(bytes, offset, source.header().hash_seed)?;
+        if !taken.take(state_offset(offset), (STATE_BYTES + bytes.len()) as u64) {
+            log.note(Reason::Record, offset, "record overlaps another structure");
+            return Ok(Found::Bad);
+        }
+        if let Some((reason, what)) = unfit(&family) {
+            log.note(reason, offset, format_args!("{}: {what}", family.name));
+            return Ok(Found::Bad);
+        }
+        self.families.push(FamilyEntry::new(offset, &family));
+        self.version += 1;
+        Ok(Found::Family(self.families.len() - 1))
+    }
+
+    fn add_series(&mut self, offset: u64, family: usize, series: &Series<'_>, log: &mut SkipLog) -> Found {
+        let entry = &self.families[family];
+        let reserved = |name: &str| is_reserved_label(name, entry.kind, entry.mode.is_all(), &entry.name);
+        if let Some((name, _)) = record::labels(series.labels).find(|(name, _)| reserved(name)) {
+            log.note(Reason::ReservedLabel, offset, format_args!("{}: label {name}", entry.name));
+            return Found::Bad;
+        }
+        let own = || record::labels(series.labels).map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let common = self.common.iter().filter(|(name, _)| !reserved(name) && own().all(|(n, _)| n != *name));
+        let labels = common.cloned().chain(own()).collect();
+        let cells = SeriesCells::default();
+        self.series.push(SeriesEntry { offset, family, labels, removed: false, cells });
+        self.version += 1;
+        Found::Series
+    }
+}
+
+/// Why a family can't be exposed, though its record is sound.
+fn unfit(family: &Family<'_>) -> Option<(Reason, &'static str)> {
+    let mut states = HashSet::new();
+    match family.kind {
+        Kind::ExponentialHistogram => Some((Reason::UnknownKind, "exponential buckets")),
+        Kind::StateSet if check_label_name(family.name).is_err() => {
+            Some((Reason::Record, "name of a state set is no label name"))
+        }
+        Kind::StateSet if !family.states.iter().all(|state| states.insert(state)) => {
+            Some((Reason::Record, "a state appears twice"))
+        }
+        _ => None,
+    }
+}
+
+impl Table {
+    fn read(source: Source<'_>, offset: u64) -> Result<Self, Fault> {
+        let mut head = [0; 16];
+        let out_of_bounds = |len| Fault::OutOfBounds { offset, len };
+        if !source.file.read(offset, &mut head) {
+            return Err(out_of_bounds(16));
+        }
+        let slots = index::decode_header(&head, offset)?;
+        // Not more slots than bytes that are there: the memory for them is bounded by the file.
+        source.view().words(offset, index::table_bytes(slots) as usize / 8)?;
+        Ok(Self { offset, known: vec![0; slots as usize] })
+    }
+
+    /// Slots that differ from the last look, with their places.
+    fn changes(&self, source: Source<'_>) -> Vec<(usize, u64)> {
+        let start = self.offset + index::HEADER_BYTES as u64;
+        let Ok(slots) = source.view().words(start, self.known.len()) else { return Vec::new() };
+        let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+        let changed = now.zip(&self.known).enumerate().filter(|(_, (now, known))| now != *known);
+        let changed = changed.map(|(place, (now, _))| (place, now)).collect();
+        fence(Ordering::Acquire); // pairs with: index::insert()
+        changed
+    }
+}
+
+/// Copies the record at `offset`, of which nothing is known yet; `limit` is the length of the segment.
+pub(crate) fn record_bytes(file: &SegmentFile, offset: u64, limit: u64) -> Result<Vec<u8>, Fault> {
+    let start = file.header().data + STATE_BYTES as u64;
+    if offset < start || !offset.is_multiple_of(8) || offset >= limit {
+        return Err(Fault::OutOfBounds { offset, len: record::HEADER_BYTES as u64 });
+    }
+    let mut bytes = vec![0; FIRST_READ];
+    let first = file.read_some(offset, &mut bytes);
+    bytes.truncate(first);
+    let len = RecordHead::peek(&bytes, offset)?;
+    if offset.checked_add(len as u64).is_none_or(|end| end > limit) {
+        return Err(Fault::OutOfBounds { offset, len: len as u64 });
+    }
+    let had = bytes.len().min(len);
+    bytes.resize(len, 0);
+    if had < len && !file.read(offset + had as u64, &mut bytes[had..]) {
+        return Err(Fault::OutOfBounds { offset, len: len as u64 });
+    }
+    Ok(bytes)
+}

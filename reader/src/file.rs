@@ -1,0 +1,181 @@
+//! A segment's file: opened with care, read by `pread`, asked about locks and holes.
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use dyn_metrics_layout::header::{self, Header};
+use dyn_metrics_layout::process::lock_offset;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::unistd::{Whence, lseek};
+
+use crate::error::{Error, Result};
+use crate::permission::Permissions;
+
+/// What tells two files apart for as long as one of them is open.
+pub(crate) type FileId = (u64, u64);
+
+/// An open segment file whose header was valid.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    file: File,
+    path: PathBuf,
+    id: FileId,
+    header: Header,
+    header_bytes: Box<[u8]>,
+}
+
+impl SegmentFile {
+    /// Opens the file at `path` without following a symbolic link, without waiting for a FIFO's writer, and
+    /// reads its header.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let meta = path.symlink_metadata().map_err(|error| failed(path, "stat", error))?;
+        expect_regular(path, &meta)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|error| failed(path, "open", error))?;
+        let meta = file.metadata().map_err(|error| failed(path, "stat", error))?;
+        expect_regular(path, &meta)?;
+        let header_bytes = read_start(&file).map_err(|error| failed(path, "read", error))?;
+        let header = Header::decode(&header_bytes, meta.len()).map_err(|e| Error::format(path, e))?;
+        Ok(Self { file, path: path.to_owned(), id: id_of(&meta), header, header_bytes })
+    }
+
+    pub(crate) const fn id(&self) -> FileId {
+        self.id
+    }
+
+    pub(crate) const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The header's bytes as they were at opening.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        &self.header_bytes
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn set_path(&mut self, path: &Path) {
+        if self.path != path {
+            self.path = path.to_owned();
+        }
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its length now.
+    pub(crate) fn len(&self) -> Result<u64> {
+        let meta = self.file.metadata().map_err(|error| failed(&self.path, "stat", error))?;
+        Ok(meta.len())
+    }
+
+    /// Fills `out` from `offset`; false when the file ends before.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> bool {
+        self.file.read_exact_at(out, offset).is_ok()
+    }
+
+    /// Reads from `offset` as much as there is, at most `out.len()` bytes.
+    pub(crate) fn read_some(&self, offset: u64, out: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.file.read_at(&mut out[filled..], offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        filled
+    }
+
+    /// First offset at or after `offset` that is no hole; none when only holes follow.
+    ///
+    /// A filesystem that can't tell has no holes.
+    pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
+        let Ok(at) = i64::try_from(offset) else { return None };
+        match lseek(&self.file, at, Whence::SeekData) {
+            Ok(found) => u64::try_from(found).ok(),
+            Err(nix::Error::ENXIO) => None,
+            Err(_) => Some(offset),
+        }
+    }
+
+    /// Whether a process holds the lock of `slot`: whether the slot's owner lives.
+    ///
+    /// Cost: one system call. If the kernel can't tell, the owner counts as living.
+    pub(crate) fn slot_is_held(&self, slot: u32) -> bool {
+        let mut lock = libc::flock {
+            l_type: libc::F_RDLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: lock_offset(slot) as libc::off_t,
+            l_len: 1,
+            l_pid: 0,
+        };
+        match fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)) {
+            Ok(_) => i32::from(lock.l_type) != libc::F_UNLCK,
+            Err(_) => true,
+        }
+    }
+}
+
+/// Identity of the file at `path`, and when its inode last changed; none when there is no file.
+pub(crate) fn stat(path: &Path) -> Option<(FileId, (i64, i64))> {
+    path.symlink_metadata().ok().map(|meta| (id_of(&meta), (meta.ctime(), meta.ctime_nsec())))
+}
+
+fn id_of(meta: &Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
+
+fn expect_regular(path: &Path, meta: &Metadata) -> Result<()> {
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(Error::NotAFile { path: path.to_owned(), found: type_name(meta.file_type()) })
+    }
+}
+
+fn type_name(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "directory",
+        kind if kind.is_symlink() => "symbolic link",
+        kind if kind.is_fifo() => "FIFO",
+        kind if kind.is_socket() => "socket",
+        _ => "device",
+    }
+}
+
+fn read_start(file: &File) -> io::Result<Box<[u8]>> {
+    let mut bytes = vec![0; header::BYTES];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes.into())
+}
+
+fn failed(path: &Path, action: &'static str, error: io::Error) -> Error {
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::NotFound, _) => Error::NotFound { path: path.to_owned() },
+        (ErrorKind::PermissionDenied, _) => {
+            Error::PermissionDenied { path: path.to_owned(), permissions: Permissions::of(path) }
+        }
+        (_, Some(libc::ELOOP)) => Error::NotAFile { path: path.to_owned(), found: "symbolic link" },
+        _ => Error::io(path, action, error),
+    }
+}
+

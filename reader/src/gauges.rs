@@ -1,0 +1,94 @@
+//! The gauge cells of a series.
+
+use dyn_metrics_layout::error::Error as Fault;
+use dyn_metrics_layout::gauge::{Contents, GaugeCell, NEXT, SERIES};
+use dyn_metrics_layout::link::Link;
+use dyn_metrics_layout::record::gauges_place;
+use dyn_metrics_layout::sync::load_acquire;
+
+use crate::catalog::Source;
+use crate::processes::Processes;
+use crate::skip::{Reason, SkipLog};
+
+/// Most cells of one series; a correct segment has one for each process that lived at the same time.
+pub(crate) const MAX_CELLS: usize = 4 * dyn_metrics_layout::header::MAX_PROCESSES as usize;
+
+/// What one process has set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauge {
+    /// Whether that process lives.
+    pub(crate) alive: bool,
+    pub(crate) contents: Contents,
+}
+
+/// Appends the cells of the series whose record lies at `series`, newest first.
+///
+/// A damaged cell is left out and the rest read; a list that runs in circles or into another series gives
+/// nothing at all, because nobody knows which of its cells count.
+pub(crate) fn read(
+    source: Source<'_>,
+    processes: &Processes,
+    series: u64,
+    log: &mut SkipLog,
+    out: &mut Vec<Gauge>,
+) {
+    let start = out.len();
+    let mut walk = Walk { place: gauges_place(series), next: None, steps: 0, milestone: 0, milestone_at: 1 };
+    loop {
+        match walk.step(source, series) {
+            Ok(None) => return,
+            Ok(Some((offset, cell))) => match cell.read(offset) {
+                Ok(reading) => {
+                    let alive = !reading.owner.taking && processes.is_alive(&reading.owner);
+                    out.push(Gauge { alive, contents: reading.contents });
+                }
+                Err(fault) => source.note(log, Reason::Gauge, offset, fault),
+            },
+            Err(fault) => {
+                source.note(log, Reason::Gauge, walk.place, fault);
+                if matches!(fault, Fault::Corrupt { what: CIRCLE, .. }) {
+                    out.truncate(start);
+                }
+                return;
+            }
+        }
+    }
+}
+
+const CIRCLE: &str = "list of gauge cells";
+
+/// A walk along a list that may be a circle (Brent's way to notice: a milestone at each power of two).
+struct Walk<'s> {
+    /// Where the link to the next cell lies.
+    place: u64,
+    next: Option<&'s GaugeCell>,
+    steps: usize,
+    milestone: u64,
+    milestone_at: usize,
+}
+
+impl<'s> Walk<'s> {
+    fn step(&mut self, source: Source<'s>, series: u64) -> Result<Option<(u64, &'s GaugeCell)>, Fault> {
+        let word = match self.next {
+            Some(cell) => load_acquire(&cell.next),
+            None => load_acquire(source.view().word(self.place)?), // pairs with: whoever links a new cell
+        };
+        let Some(offset) = Link::unpack(word, self.place)? else { return Ok(None) };
+        self.steps += 1;
+        if offset == self.milestone || self.steps > MAX_CELLS {
+            return Err(Fault::Corrupt { what: CIRCLE, offset: self.place, found: offset, expected: 0 });
+        }
+        if self.steps == self.milestone_at {
+            self.milestone = offset;
+            self.milestone_at *= 2;
+        }
+        let cell: &GaugeCell = source.view().get(offset)?;
+        let back = Link::unpack(load_acquire(&cell.series), offset + SERIES)?;
+        if back != Some(series) {
+            let found = back.unwrap_or(0);
+            return Err(Fault::Corrupt { what: "series of a gauge cell", offset, found, expected: series });
+        }
+        (self.place, self.next) = (offset + NEXT, Some(cell));
+        Ok(Some((offset, cell)))
+    }
+}

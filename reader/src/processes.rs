@@ -1,0 +1,107 @@
+//! Who is attached to a segment, and who lives.
+
+use std::time::{Duration, Instant};
+
+use dyn_metrics_layout::gauge::Owner;
+use dyn_metrics_layout::process::{Process, STRIDE, SlotWords};
+use dyn_metrics_layout::record::labels;
+use dyn_metrics_layout::sync::{Ordering, load_acquire};
+
+use crate::catalog::Source;
+use crate::snapshot::ProcessReport;
+
+/// How long the kernel's answer about a lock is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// The slots of a segment's process table.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Generation at the last look; 0 never claimed.
+    generation: u64,
+    held: bool,
+    asked: Option<Instant>,
+    report: Option<ProcessReport>,
+}
+
+impl Processes {
+    /// Reads the table, and asks the kernel about slots whose last answer is old or whose owner has changed.
+    pub(crate) fn refresh(&mut self, source: Source<'_>, now: Instant) {
+        self.slots.resize_with(source.header().process_slots as usize, Slot::default);
+        for (number, slot) in (0..).zip(&mut self.slots) {
+            slot.refresh(source, number, now);
+        }
+    }
+
+    /// Whether the owner of a gauge cell lives.
+    pub(crate) fn is_alive(&self, owner: &Owner) -> bool {
+        let slot = self.slots.get(owner.slot as usize);
+        slot.is_some_and(|slot| slot.held && slot.generation as u32 == owner.generation)
+    }
+
+    /// Whether any process lives.
+    pub(crate) fn any_alive(&self) -> bool {
+        self.slots.iter().any(|slot| slot.held)
+    }
+
+    /// The processes with a readable record.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &ProcessReport> {
+        self.slots.iter().filter_map(|slot| slot.report.as_ref())
+    }
+}
+
+impl Slot {
+    fn refresh(&mut self, source: Source<'_>, number: u32, now: Instant) {
+        let offset = source.header().process_slot(number);
+        let Ok(words) = source.view().get::<SlotWords>(offset) else { return };
+        let generation = load_acquire(&words.generation);
+        if generation == 0 {
+            *self = Self::default();
+            return;
+        }
+        let renewed = generation != self.generation;
+        let old = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= BELIEVED);
+        if renewed || old {
+            self.held = source.file.slot_is_held(number);
+            self.asked = Some(now);
+            self.generation = generation;
+        }
+        if renewed || self.report.is_none() {
+            self.report = read_record(source, offset, number, generation);
+        }
+        if let Some(report) = &mut self.report {
+            report.alive = self.held;
+            report.http_port = u16::try_from(words.http_port.load(Ordering::Relaxed)).unwrap_or(0);
+        }
+    }
+}
+
+/// The record that the owner of this generation wrote; none while it writes, and when it died before.
+fn read_record(source: Source<'_>, offset: u64, slot: u32, generation: u64) -> Option<ProcessReport> {
+    let mut bytes = [0; STRIDE];
+    source.view().copy(offset, &mut bytes).ok()?;
+    let process = Process::decode(&bytes, offset).ok()??;
+    (process.generation == generation).then(|| report(slot, &process))
+}
+
+/// A report of a process that is not known to live.
+pub(crate) fn report(slot: u32, process: &Process<'_>) -> ProcessReport {
+    ProcessReport {
+        slot,
+        alive: false,
+        generation: process.generation,
+        process_id: process.process_id,
+        pid: process.pid,
+        uid: process.uid,
+        pid_namespace: process.pid_namespace,
+        claimed_unix_ns: process.claimed_unix_ns,
+        command: process.command.to_owned(),
+        role: process.role.to_owned(),
+        labels: labels(process.labels).map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        http_port: 0,
+    }
+}

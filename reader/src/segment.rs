@@ -1,0 +1,137 @@
+//! One segment, followed across collections.
+
+use std::path::Path;
+use std::time::Instant;
+
+use dyn_metrics_layout::header::{Header, RESERVED_END, STATE, STATE_SUPERSEDED, Statistic};
+use dyn_metrics_layout::record;
+use dyn_metrics_layout::sync::{Ordering, load_acquire};
+
+use crate::catalog::{Catalog, Source};
+use crate::cells::{Blocks, Extents};
+use crate::error::{Error, Result};
+use crate::file::SegmentFile;
+use crate::map::Map;
+use crate::processes::Processes;
+use crate::ranges::Ranges;
+use crate::skip::{Reason, SkipLog};
+
+/// An open segment with everything that was read of it so far.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) file: SegmentFile,
+    map: Map,
+    pub(crate) catalog: Catalog,
+    extents: Extents,
+    pub(crate) processes: Processes,
+    taken: Ranges,
+    pub(crate) log: SkipLog,
+}
+
+impl Segment {
+    /// Opens and maps the segment at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = SegmentFile::open(path)?;
+        let map = map(&file, file.len()?)?;
+        let mut log = SkipLog::default();
+        let catalog = Catalog::new(common_labels(&file, &mut log));
+        let (extents, processes, taken) = (Extents::default(), Processes::default(), Ranges::default());
+        Ok(Self { file, map, catalog, extents, processes, taken, log })
+    }
+
+    /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables.
+    pub(crate) fn refresh(&mut self, now: Instant) -> Result<()> {
+        self.check_intact()?;
+        let len = self.file.len()?;
+        if len > self.map.len() {
+            self.map = map(&self.file, len)?;
+        }
+        let source = Source { file: &self.file, map: &self.map };
+        self.processes.refresh(source, now);
+        self.catalog.refresh(source, &mut self.taken, &mut self.log);
+        self.extents.refresh(source, &mut self.catalog, &mut self.taken, &mut self.log);
+        Ok(())
+    }
+
+    /// Whether everything that was read since the last look can be trusted.
+    ///
+    /// # Errors
+    /// [`Error::Shrank`] when the file was truncated, [`Error::Format`] when its header was overwritten.
+    pub(crate) fn check_intact(&self) -> Result<()> {
+        let (found, expected) = (self.file.len()?, self.map.len());
+        if found < expected || self.map.was_hit() {
+            return Err(Error::Shrank { path: self.file.path().to_owned(), found, expected });
+        }
+        let mut bytes = vec![0; self.file.header_bytes().len()];
+        let filled = self.file.read_some(0, &mut bytes);
+        let header = Header::decode(&bytes[..filled], found).map_err(|e| Error::format(self.file.path(), e))?;
+        if header == *self.file.header() {
+            Ok(())
+        } else {
+            let what = dyn_metrics_layout::Error::Corrupt { what: "header", offset: 0, found: 0, expected: 0 };
+            Err(Error::format(self.file.path(), what))
+        }
+    }
+
+    /// Everything that one pass of reading values needs.
+    pub(crate) fn reading(&mut self) -> Reading<'_> {
+        let source = Source { file: &self.file, map: &self.map };
+        let blocks = self.extents.blocks(source);
+        Reading { source, catalog: &self.catalog, processes: &self.processes, blocks, log: &mut self.log }
+    }
+
+    /// Whether its header says that another segment has its name.
+    pub(crate) fn is_marked_superseded(&self) -> bool {
+        self.word(STATE) == STATE_SUPERSEDED
+    }
+
+    /// Offset of the first byte nobody has reserved, within the limits.
+    pub(crate) fn bytes_used(&self) -> u64 {
+        self.word(RESERVED_END).min(self.file.header().max_bytes)
+    }
+
+    /// Bytes of the file as it is mapped.
+    pub(crate) const fn bytes_file(&self) -> u64 {
+        self.map.len()
+    }
+
+    /// What the segment counts of refused and lost things.
+    pub(crate) fn statistics(&self) -> Vec<(Statistic, u64)> {
+        Statistic::ALL.iter().map(|(statistic, _)| (*statistic, self.word(statistic.offset()))).collect()
+    }
+
+    /// Label sets refused by the family whose record lies at `family`.
+    pub(crate) fn refused(&self, family: u64) -> u64 {
+        let state = self.map.view().get::<record::State>(record::state_offset(family));
+        state.map_or(0, |state| state.refused.load(Ordering::Relaxed))
+    }
+
+    fn word(&self, offset: u64) -> u64 {
+        self.map.view().word(offset).map_or(0, load_acquire)
+    }
+}
+
+/// One pass of reading values.
+pub(crate) struct Reading<'s> {
+    pub(crate) source: Source<'s>,
+    pub(crate) catalog: &'s Catalog,
+    pub(crate) processes: &'s Processes,
+    pub(crate) blocks: Blocks<'s>,
+    pub(crate) log: &'s mut SkipLog,
+}
+
+fn map(file: &SegmentFile, len: u64) -> Result<Map> {
+    Map::new(file.file(), len).map_err(|error| Error::io(file.path(), "map", error))
+}
+
+fn common_labels(file: &SegmentFile, log: &mut SkipLog) -> Vec<(String, String)> {
+    let header = file.header();
+    let block = header.common_labels(file.header_bytes());
+    match record::check_labels(block, header.common_count as usize, 1024) {
+        Ok(()) => record::labels(block).map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        Err(fault) => {
+            log.note(Reason::CommonLabels, 1024, fault);
+            Vec::new()
+        }
+    }
+}

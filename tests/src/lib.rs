@@ -1,0 +1,3 @@
+//! What the tests that cross crates and processes share.
+
+pub mod servers;
