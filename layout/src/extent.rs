@@ -177,8 +177,7 @@ pub fn publish_cells(word: &AtomicU64, place: u64, cells: CellLink) -> Result<Ce
 
 /// Replaces the newest extent, `seen`, by `offset`; false when another one was faster.
 ///
-/// The new extent names the old one as its `previous`, so the chain loses none. The list of a series' gauge
-/// cells grows in the same way.
+/// The new extent names the old one as its `previous`, so the chain loses none.
 pub fn publish_extent(open: &AtomicU64, place: u64, seen: u64, offset: u64) -> bool {
     let packed = Link::pack(offset, place);
     open.compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire).is_ok()

@@ -163,7 +163,9 @@ pub struct Meta {
 }
 
 impl Meta {
-    const fn pack(self, process_id: u64) -> u64 {
+    /// Packs the meta word of a half that names this owner.
+    #[must_use]
+    pub const fn pack(self, process_id: u64) -> u64 {
         let body =
             self.pid as u64 | (self.representation as u64) << 32 | (self.retained as u64) << 36;
         body | check16(body, process_id) << 48
@@ -367,6 +369,25 @@ impl GaugeCell {
         self.owner.store(me.owner(0, false).pack(place), Ordering::Relaxed);
     }
 
+    /// Makes the cell at `place`, prepared by [`Self::begin`], the newest of the list that starts in `head`, a
+    /// link word at `head_place`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when `head` holds something that is no link.
+    pub fn publish(&self, place: u64, head: &AtomicU64, head_place: u64) -> Result<()> {
+        let packed = Link::pack(place, head_place);
+        let mut seen = load_acquire(head);
+        loop {
+            let older = Link::unpack(seen, head_place)?;
+            let next = older.map_or(0, |older| Link::pack(older, place + NEXT));
+            self.next.store(next, Ordering::Relaxed);
+            match head.compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     /// Reads the cell at `place` consistently.
     ///
     /// Never waits: a cell that changes owners again and again is given up after a few looks.
@@ -471,6 +492,18 @@ mod tests {
         assert_eq!(reading.contents.value(GaugeMode::Sum), Some(Number::Integer(7)));
         assert_eq!(reading.contents.retained(GaugeMode::Sum), Some(Number::Integer(3)));
         assert_eq!(reading.contents.meta.pid, 22);
+    }
+
+    #[test]
+    fn the_cell_published_last_is_the_newest() {
+        let (first, second, head) = (owned_by_a(GaugeMode::Sum, 1), owned_by_a(GaugeMode::Sum, 2), AtomicU64::new(0));
+        first.publish(PLACE, &head, 72).unwrap();
+        second.publish(2 * PLACE, &head, 72).unwrap();
+        assert_eq!(Link::unpack(head.load(Ordering::Relaxed), 72), Ok(Some(2 * PLACE)));
+        let next = second.next.load(Ordering::Relaxed);
+        assert_eq!(Link::unpack(next, 2 * PLACE + NEXT), Ok(Some(PLACE)));
+        assert_eq!(first.next.load(Ordering::Relaxed), 0);
+        assert!(first.publish(PLACE, &AtomicU64::new(7), 72).is_err());
     }
 
     #[test]

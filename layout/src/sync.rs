@@ -27,17 +27,34 @@ pub fn load_acquire(word: &AtomicU64) -> u64 {
 /// Loom's atomics, and threads that vanish as a killed process does.
 #[cfg(loom)]
 mod model {
+    #![allow(clippy::disallowed_types, reason = "the one place that names the type")]
+
     use super::Ordering;
     use core::cell::Cell;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::sync::Mutex;
+
+    /// Threads of a model, the one that starts the others included.
+    const THREADS: usize = 3;
 
     /// A 64-bit word of a segment, as loom sees it.
     #[derive(Debug)]
-    #[allow(clippy::disallowed_types, reason = "the one place that names the type")]
-    pub struct AtomicU64(loom::sync::atomic::AtomicU64);
+    pub struct AtomicU64 {
+        word: loom::sync::atomic::AtomicU64,
+        readers: [loom::sync::atomic::AtomicU64; THREADS],
+    }
 
     loom::thread_local! {
+        static THREAD: usize = {
+            let mut next = NEXT_THREAD.lock().expect("counting doesn't panic");
+            *next += 1;
+            *next - 1
+        };
         static WRITES_LEFT: Cell<Option<usize>> = Cell::new(None);
+    }
+
+    loom::lazy_static! {
+        static ref NEXT_THREAD: Mutex<usize> = Mutex::new(0);
     }
 
     struct Vanished;
@@ -58,39 +75,33 @@ mod model {
     }
 
     fn vanish_if_due() {
-        let due = WRITES_LEFT.with(|left| {
-            let due = left.get() == Some(0);
-            left.set(left.get().map(|n| n.saturating_sub(1)));
-            due
-        });
-        if due {
+        let left = WRITES_LEFT.with(Cell::get);
+        if left == Some(0) {
             resume_unwind(Box::new(Vanished)); // without the panic hook: this is no failure
         }
+        WRITES_LEFT.with(|cell| cell.set(left.map(|n| n - 1)));
     }
 
     #[allow(missing_docs, reason = "as core's")]
     impl AtomicU64 {
         pub fn new(value: u64) -> Self {
-            Self(loom::sync::atomic::AtomicU64::new(value))
+            let word = loom::sync::atomic::AtomicU64::new;
+            Self { word: word(value), readers: [word(0), word(0), word(0)] }
         }
 
         pub fn load(&self, order: Ordering) -> u64 {
-            self.0.load(order)
+            self.note_load();
+            self.word.load(order)
         }
 
         pub fn store(&self, value: u64, order: Ordering) {
-            vanish_if_due();
-            self.0.store(value, order);
-        }
-
-        pub fn swap(&self, value: u64, order: Ordering) -> u64 {
-            vanish_if_due();
-            self.0.swap(value, order)
+            self.note_write();
+            self.word.store(value, order);
         }
 
         pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-            vanish_if_due();
-            self.0.fetch_add(value, order)
+            self.note_write();
+            self.word.fetch_add(value, order)
         }
 
         pub fn compare_exchange(
@@ -100,8 +111,8 @@ mod model {
             success: Ordering,
             failure: Ordering,
         ) -> Result<u64, u64> {
-            vanish_if_due();
-            self.0.compare_exchange(current, new, success, failure)
+            self.note_write();
+            self.word.compare_exchange(current, new, success, failure)
         }
 
         pub fn compare_exchange_weak(
@@ -111,8 +122,25 @@ mod model {
             success: Ordering,
             failure: Ordering,
         ) -> Result<u64, u64> {
+            self.compare_exchange(current, new, success, failure)
+        }
+
+        /// Keeps loom from overlooking executions.
+        ///
+        /// Loom (0.7.2) tries a write before an earlier load of another thread only if that load was the last
+        /// access to the word; a load by the writing thread itself, as before every compare-and-swap, hides
+        /// it. So each thread's loads and everybody else's writes also store into a word of that thread.
+        /// Nobody ever loads that, so it orders nothing.
+        fn note_load(&self) {
+            self.readers[THREAD.with(|thread| *thread)].store(0, Ordering::Relaxed);
+        }
+
+        fn note_write(&self) {
             vanish_if_due();
-            self.0.compare_exchange_weak(current, new, success, failure)
+            let me = THREAD.with(|thread| *thread);
+            for reader in (0..THREADS).filter(|reader| *reader != me) {
+                self.readers[reader].store(0, Ordering::Relaxed);
+            }
         }
     }
 }

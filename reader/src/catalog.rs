@@ -1,6 +1,7 @@
 //! What a segment describes: its families and series, each read and checked once.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use dyn_metrics_layout::error::Error as Fault;
@@ -19,8 +20,8 @@ use crate::map::Map;
 use crate::ranges::Ranges;
 use crate::skip::{Reason, SkipLog};
 
-/// Most index tables that are followed; each is larger than the one before.
-pub(crate) const MAX_TABLES: usize = 48;
+/// Most index tables that are followed; a longer chain is damaged.
+pub(crate) const MAX_TABLES: usize = 4096;
 
 /// Bytes read at once: most records fit.
 const FIRST_READ: usize = 512;
@@ -72,6 +73,7 @@ pub(crate) struct SeriesEntry {
     pub(crate) family: usize,
     /// Its labels and the segment's common ones.
     pub(crate) labels: Labels,
+    /// Once removed it stays so: labels that come back get a new record.
     pub(crate) removed: bool,
     pub(crate) cells: SeriesCells,
 }
@@ -112,7 +114,9 @@ impl<'s> Source<'s> {
 pub(crate) struct Catalog {
     pub(crate) families: Vec<FamilyEntry>,
     pub(crate) series: Vec<SeriesEntry>,
-    /// Changes whenever families or series come or go.
+    /// Numbers of all series in the order of their labels.
+    pub(crate) by_labels: Vec<u32>,
+    /// Changes whenever families, series or their cells come or go.
     pub(crate) version: u64,
     common: Vec<(String, String)>,
     records: HashMap<u64, Found>,
@@ -150,6 +154,27 @@ impl Catalog {
                 }
             }
         }
+        self.sort_new();
+    }
+
+    /// Puts new series in their places among the sorted ones, without comparing these anew.
+    fn sort_new(&mut self) {
+        let labels = |number: &u32| &self.series[*number as usize].labels;
+        let mut new: Vec<u32> = (self.by_labels.len() as u32..self.series.len() as u32).collect();
+        if new.is_empty() {
+            return;
+        }
+        new.sort_by(|a, b| labels(a).cmp(labels(b)));
+        let mut merged = Vec::with_capacity(self.series.len());
+        let mut old = self.by_labels.as_slice();
+        for number in new {
+            let (before, after) = old.split_at(old.partition_point(|n| labels(n) <= labels(&number)));
+            merged.extend_from_slice(before);
+            merged.push(number);
+            old = after;
+        }
+        merged.extend_from_slice(old);
+        self.by_labels = merged;
     }
 
     fn follow_tables(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
@@ -255,7 +280,7 @@ impl Catalog {
             log.note(Reason::Record, offset, "record overlaps another structure");
             return Ok(Found::Bad);
         }
-        if let Some((reason, what)) = unfit(&family) {
+        if let Some((reason, what)) = unfit(family.kind, family.name, family.states.iter()) {
             log.note(reason, offset, format_args!("{}: {what}", family.name));
             return Ok(Found::Bad);
         }
@@ -271,9 +296,10 @@ impl Catalog {
             log.note(Reason::ReservedLabel, offset, format_args!("{}: label {name}", entry.name));
             return Found::Bad;
         }
-        let own = || record::labels(series.labels).map(|(n, v)| (n.to_owned(), v.to_owned()));
-        let common = self.common.iter().filter(|(name, _)| !reserved(name) && own().all(|(n, _)| n != *name));
-        let labels = common.cloned().chain(own()).collect();
+        let own = || record::labels(series.labels);
+        let common = self.common.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let common = common.filter(|(name, _)| !reserved(name) && own().all(|(n, _)| n != *name));
+        let labels = common.chain(own()).collect();
         let cells = SeriesCells::default();
         self.series.push(SeriesEntry { offset, family, labels, removed: false, cells });
         self.version += 1;
@@ -282,14 +308,20 @@ impl Catalog {
 }
 
 /// Why a family can't be exposed, though its record is sound.
-fn unfit(family: &Family<'_>) -> Option<(Reason, &'static str)> {
-    let mut states = HashSet::new();
-    match family.kind {
-        Kind::ExponentialHistogram => Some((Reason::UnknownKind, "exponential buckets")),
-        Kind::StateSet if check_label_name(family.name).is_err() => {
-            Some((Reason::Record, "name of a state set is no label name"))
+pub(crate) fn unfit<S: Eq + Hash>(
+    kind: Kind,
+    name: &str,
+    mut states: impl Iterator<Item = S>,
+) -> Option<(Reason, &'static str)> {
+    let mut seen = HashSet::new();
+    match kind {
+        Kind::ExponentialHistogram => {
+            Some((Reason::UnknownKind, "exponential buckets, which are not yet read"))
         }
-        Kind::StateSet if !family.states.iter().all(|state| states.insert(state)) => {
+        Kind::StateSet if check_label_name(name).is_err() => {
+            Some((Reason::Record, "name of a state set that can't be a label's"))
+        }
+        Kind::StateSet if !states.all(|state| seen.insert(state)) => {
             Some((Reason::Record, "a state appears twice"))
         }
         _ => None,

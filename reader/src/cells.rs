@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::error::Error as Fault;
 use dyn_metrics_layout::extent::{Extent, HEADER_BYTES};
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::record::{State, cells_place, state_offset};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
-use dyn_metrics_layout::Representation;
 
 use crate::catalog::{Catalog, SeriesEntry, Source};
 use crate::ranges::Ranges;
@@ -74,7 +74,7 @@ impl Extents {
         self.fill_holes(source);
     }
 
-    /// Returns whether the series came or went.
+    /// Returns whether the series was removed or got cells.
     fn refresh_series(
         &mut self,
         source: Source<'_>,
@@ -90,8 +90,8 @@ impl Extents {
                 return false;
             }
         };
-        let removed = state.state.load(Ordering::Relaxed) != 0;
-        let changed = removed != series.removed;
+        let removed = series.removed || state.state.load(Ordering::Relaxed) != 0;
+        let mut changed = removed != series.removed;
         series.removed = removed;
         if removed {
             // Retired words may be given to another series.
@@ -106,7 +106,10 @@ impl Extents {
                 let place = cells_place(series.offset, representation);
                 let packed = load_acquire(word); // pairs with: extent::publish_once()
                 match self.bind(source, packed, place, words, taken) {
-                    Ok(cell) => series.cells[number] = cell,
+                    Ok(cell) => {
+                        series.cells[number] = cell;
+                        changed = true;
+                    }
                     Err(fault) => source.note(log, Reason::Cells, place, fault),
                 }
             }

@@ -179,8 +179,8 @@ impl Collector {
     /// Reads what is new in each segment; segments that can't be read any more, and unlinked ones without
     /// processes, are let go.
     fn refresh(&mut self, failures: &mut Vec<Failure>) {
-        let now = (self.clock)();
-        self.followed.retain_mut(|followed| match followed.segment.refresh(now) {
+        let clock = self.clock.as_ref();
+        self.followed.retain_mut(|followed| match followed.segment.refresh(clock) {
             Ok(()) => followed.place != Place::Unlinked || followed.segment.processes.any_alive(),
             Err(error) => {
                 failures.push(followed.failure(error));
@@ -267,3 +267,6 @@ fn state_of(error: Error, expected: Expected, is_superseded: bool) -> Option<Seg
         error => Some(SegmentState::Unreadable(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,8 @@ fn sum(numbers: impl Iterator<Item = Number>) -> Number {
             Number::Float(n) => float = Some(float.unwrap_or(0.0) + n),
         }
     }
-    let parts = [integer.map(Number::Integer), nanoseconds.map(Number::Nanoseconds), float.map(Number::Float)];
+    let parts =
+        [integer.map(Number::Integer), nanoseconds.map(Number::Nanoseconds), float.map(Number::Float)];
     parts.into_iter().flatten().reduce(Number::plus).unwrap_or(Number::Integer(0))
 }
 

@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 /// What stands between a segment's name and the identity of a superseded file.
 pub const SUPERSEDED_INFIX: &str = ".superseded-";
 
+/// What stands between a segment's name and a random number while it is being made where the filesystem has no
+/// unnamed files.
+const BIRTH_INFIX: &str = ".birth-";
+
 /// Files that belong to one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -67,7 +71,9 @@ fn paths_of(pattern: &str) -> Vec<(PathBuf, Expected)> {
         return vec![(path.to_owned(), Expected::Segment)];
     };
     // A superseded file stands for its name, even when nothing has that any more.
-    let names: BTreeSet<PathBuf> = found.into_iter().map(|file| base(&file).unwrap_or(file)).collect();
+    let is_born = |file: &PathBuf| !file.to_string_lossy().contains(BIRTH_INFIX);
+    let names: BTreeSet<PathBuf> =
+        found.into_iter().filter(is_born).map(|file| base(&file).unwrap_or(file)).collect();
     names.into_iter().map(|name| (name, expected)).collect()
 }
 
@@ -123,7 +129,8 @@ mod tests {
     #[test]
     fn directories_and_globs_group_by_name() {
         let directory = directory(&["b", "a", "a.superseded-1", "c.superseded-7"]);
-        let all = |expected| [("a".into(), expected, 1), ("b".into(), expected, 0), ("c".into(), expected, 1)];
+        let all =
+            |expected| [("a".into(), expected, 1), ("b".into(), expected, 0), ("c".into(), expected, 1)];
         assert_eq!(found(&directory, &[""]), all(Expected::Anything));
         assert_eq!(found(&directory, &["*"]), all(Expected::Readable));
         assert_eq!(found(&directory, &["[ab]*"]), all(Expected::Readable)[..2]);

@@ -178,4 +178,3 @@ fn failed(path: &Path, action: &'static str, error: io::Error) -> Error {
         _ => Error::io(path, action, error),
     }
 }
-

@@ -10,8 +10,9 @@ use crate::catalog::Source;
 use crate::processes::Processes;
 use crate::skip::{Reason, SkipLog};
 
-/// Most cells of one series; a correct segment has one for each process that lived at the same time.
-pub(crate) const MAX_CELLS: usize = 4 * dyn_metrics_layout::header::MAX_PROCESSES as usize;
+/// Most cells of one series; a longer list is damaged. A correct one has a cell for each process that lived
+/// at the same time, and for the dead that are kept.
+pub(crate) const MAX_CELLS: usize = 1 << 16;
 
 /// What one process has set.
 #[derive(Clone, Copy, Debug)]

@@ -11,12 +11,14 @@
 #![allow(unsafe_code, reason = "installs a signal handler and maps pages in it")]
 #![allow(clippy::disallowed_types, reason = "process-local words, never in the segment")]
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, siginfo_t};
+use nix::errno::Errno;
 
 /// Maps that can be guarded at once; further ones stay unguarded.
 const ENTRIES: usize = 1024;
@@ -26,24 +28,28 @@ const CLAIMED: usize = 1;
 
 static TABLE: [Entry; ENTRIES] = [const { Entry::new() }; ENTRIES];
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
-static INSTALLED: OnceLock<()> = OnceLock::new();
+static INSTALLED: OnceLock<Result<(), Errno>> = OnceLock::new();
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 
 /// Installs the guard for this process, once; a second call changes nothing.
 ///
 /// Threads: any. Call it early, from a program, before or after collectors exist.
-pub fn install() {
+///
+/// # Errors
+/// When the system refuses the handler; the process then runs unguarded.
+pub fn install() -> io::Result<()> {
     // SAFETY: asks for a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     PAGE.store(usize::try_from(page).unwrap_or(4096), Ordering::Relaxed);
     // The previous action is known before the new one is in place: the handler may run at once.
-    PREVIOUS.get_or_init(|| exchange_action(None));
-    INSTALLED.get_or_init(|| {
+    PREVIOUS.get_or_init(|| exchange_action(None).unwrap_or_else(|_| default_action()));
+    let installed = INSTALLED.get_or_init(|| {
         let mut action = default_action();
         action.sa_sigaction = on_sigbus as extern "C" fn(c_int, *mut siginfo_t, *mut c_void) as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        exchange_action(Some(&action));
+        exchange_action(Some(&action)).map(drop)
     });
+    installed.map_err(io::Error::from)
 }
 
 /// A map in the guard's table; leaves it when dropped.
@@ -98,12 +104,12 @@ impl Entry {
 }
 
 /// Replaces the action on SIGBUS, if there is a new one, and returns the one before.
-fn exchange_action(new: Option<&libc::sigaction>) -> libc::sigaction {
+fn exchange_action(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     let mut previous = default_action();
     let new = new.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: whole structures or null. It can't fail: the signal exists and may be caught.
-    unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut previous) };
-    previous
+    // SAFETY: whole structures or null; the handler is async-signal-safe (see on_sigbus()).
+    let result = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut previous) };
+    Errno::result(result).map(|_| previous)
 }
 
 fn default_action() -> libc::sigaction {
@@ -116,9 +122,10 @@ fn default_action() -> libc::sigaction {
 /// Async-signal-safe: atomic loads, `mmap`, `sigaction`, `raise`, and `errno` kept.
 extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO.
-    let code = unsafe { (*info).si_code };
-    // SAFETY: as above; the field is there for every SIGBUS, and only used for those of the kernel.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let details = unsafe { &*info };
+    let code = details.si_code;
+    // SAFETY: the union holds an address for every SIGBUS of the kernel, and only those are believed.
+    let address = unsafe { details.si_addr() } as usize;
     let covered = code > 0 && TABLE.iter().find(|e| e.holds(address)).is_some_and(|e| cover(e, address));
     if !covered {
         pass_on(signal, code, info, context);
@@ -142,7 +149,8 @@ fn cover(entry: &Entry, address: usize) -> bool {
 }
 
 fn pass_on(signal: c_int, code: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let previous = PREVIOUS.get().filter(|p| p.sa_sigaction != libc::SIG_DFL && p.sa_sigaction != libc::SIG_IGN);
+    let previous =
+        PREVIOUS.get().filter(|p| p.sa_sigaction != libc::SIG_DFL && p.sa_sigaction != libc::SIG_IGN);
     match previous {
         Some(previous) if previous.sa_flags & libc::SA_SIGINFO != 0 => {
             type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
@@ -162,7 +170,7 @@ fn pass_on(signal: c_int, code: c_int, info: *mut siginfo_t, context: *mut c_voi
 
 /// Lets the default action happen: at once for a signal somebody sent, at the repeated fault otherwise.
 fn die(signal: c_int, code: c_int) {
-    exchange_action(Some(&default_action()));
+    let _ = exchange_action(Some(&default_action()));
     if code <= 0 {
         // SAFETY: async-signal-safe; delivered when the handler returns.
         unsafe { libc::raise(signal) };

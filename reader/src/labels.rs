@@ -3,17 +3,18 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Labels sorted by name. Cloning costs a reference count.
 ///
-/// Reads like a slice of (name, value) pairs.
+/// Reads like a slice of (name, value) pairs, which is made when somebody first asks for it; until then the
+/// exposition is all there is. Label sets compare by their exposition.
 #[derive(Clone)]
 pub struct Labels(Arc<Inner>);
 
 struct Inner {
-    pairs: Box<[(String, String)]>,
     text: Box<str>,
+    pairs: OnceLock<Box<[(String, String)]>>,
 }
 
 impl Labels {
@@ -32,17 +33,18 @@ impl Labels {
     /// These labels and one more, which replaces one of the same name.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let kept = self.iter().filter(|(n, _)| n != name).cloned();
-        kept.chain([(name.to_owned(), value.to_owned())]).collect()
+        let kept = self.iter().filter(|(n, _)| n != name).map(|(n, v)| (n.as_str(), v.as_str()));
+        kept.chain([(name, value)]).collect()
     }
 }
 
-impl FromIterator<(String, String)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        let mut pairs: Box<[_]> = pairs.into_iter().collect();
-        pairs.sort();
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
         let mut text = String::new();
         for (name, value) in &pairs {
+            let (name, value) = (name.as_ref(), value.as_ref());
             if !text.is_empty() {
                 text.push(',');
             }
@@ -51,13 +53,13 @@ impl FromIterator<(String, String)> for Labels {
             escape_value(value, &mut text);
             text.push('"');
         }
-        Self(Arc::new(Inner { pairs, text: text.into() }))
+        Self(Arc::new(Inner { text: text.into(), pairs: OnceLock::new() }))
     }
 }
 
 impl Default for Labels {
     fn default() -> Self {
-        Self::from_iter([])
+        Self::from_iter([] as [(&str, &str); 0])
     }
 }
 
@@ -65,7 +67,7 @@ impl Deref for Labels {
     type Target = [(String, String)];
 
     fn deref(&self) -> &Self::Target {
-        &self.0.pairs
+        self.0.pairs.get_or_init(|| parse(&self.0.text).collect())
     }
 }
 
@@ -86,7 +88,7 @@ impl fmt::Debug for Labels {
 
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        self.0.pairs == other.0.pairs
+        self.0.text == other.0.text
     }
 }
 
@@ -100,8 +102,31 @@ impl PartialOrd for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.pairs.cmp(&other.0.pairs)
+        self.0.text.cmp(&other.0.text)
     }
+}
+
+/// The pairs in an exposition of ours.
+fn parse(text: &str) -> impl Iterator<Item = (String, String)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (name, after) = rest.strip_prefix(',').unwrap_or(rest).split_once("=\"")?;
+        let (mut value, mut chars) = (String::new(), after.char_indices());
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    rest = &after[at + 1..];
+                    return Some((name.to_owned(), value));
+                }
+                '\\' => value.push(match chars.next()?.1 {
+                    'n' => '\n',
+                    c => c,
+                }),
+                c => value.push(c),
+            }
+        }
+        None
+    })
 }
 
 /// Appends a label value as text 0.0.4 wants it: backslash, quote and line feed escaped, nothing else changed.
@@ -120,22 +145,21 @@ pub(crate) fn escape_value(value: &str, out: &mut String) {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
-    }
-
     #[test]
     fn labels_are_sorted_escaped_and_never_rewritten() {
-        let labels = labels(&[("b", "a\\b\"c\nd"), ("a", "é/ü-1")]);
-        assert_eq!(labels.text(), r#"a="é/ü-1",b="a\\b\"c\nd""#);
-        assert_eq!(labels.value("a"), Some("é/ü-1"));
-        assert_eq!(labels.value("c"), None);
+        let labels = Labels::from_iter([("b", "a\\b\"c\nd\\n,e=\"f"), ("a", "é/ü-1"), ("c", "")]);
+        assert_eq!(labels.text(), r#"a="é/ü-1",b="a\\b\"c\nd\\n,e=\"f",c="""#);
+        let pairs: Vec<_> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("a", "é/ü-1"), ("b", "a\\b\"c\nd\\n,e=\"f"), ("c", "")]);
+        assert_eq!(labels.value("c"), Some(""));
+        assert_eq!(labels.value("d"), None);
     }
 
     #[test]
     fn a_label_added_replaces_its_namesake() {
-        let one = labels(&[("pid", "1"), ("x", "2")]);
-        assert_eq!(one.with("pid", "7"), labels(&[("pid", "7"), ("x", "2")]));
+        let one = Labels::from_iter([("pid", "1"), ("x", "2")]);
+        assert_eq!(one.with("pid", "7"), Labels::from_iter([("x", "2"), ("pid", "7")]));
         assert_eq!(Labels::default().with("a", "b").text(), r#"a="b""#);
+        assert!(Labels::default().is_empty());
     }
 }

@@ -1,4 +1,56 @@
-//! Reads dyn-metrics segments: snapshot, merge, encode, check.
+//! Reads dyn-metrics segments: follows files, merges them, encodes what they hold, verifies them.
+//!
+//! A segment is a file that many processes map and count in (`dyn-metrics-layout` says how its bytes lie).
+//! This crate knows nothing of those processes but the bytes: it maps read-only, believes nothing that it
+//! has not checked, and never waits for a writer.
+//!
+//! ```no_run
+//! use dyn_metrics_reader::{Collector, encode};
+//!
+//! let mut collector = Collector::new(&["/dev/shm/dynamo".to_owned()]);
+//! let snapshot = collector.collect();
+//! for family in &snapshot.families {
+//!     println!("{} {}: {} series", family.kind.name(), family.name, family.series.len());
+//! }
+//! let mut page = Vec::new();
+//! encode::text::encode(&snapshot, &mut page);
+//! ```
+//!
+//! # Concepts
+//!
+//! - A [`Collector`] follows files, directories and globs from one collection to the next. What never changes,
+//!   descriptions above all, is read once; a collection looks for new files, records and blocks, and reads
+//!   the numbers.
+//! - A [`Snapshot`] is what a collection found: families with their series, merged over all segments, and a
+//!   [`SegmentReport`] for each file. Nothing in a file makes a collection fail; what is damaged or contradicts
+//!   is skipped, counted ([`Stats::skipped`]) and named ([`SegmentReport::skipped`]).
+//! - The same series in several segments is one series: totals add up, gauges combine by their family's
+//!   [`GaugeMode`], as between processes. Where families disagree, the file that has the name wins over
+//!   superseded ones, and an earlier pattern over a later one.
+//! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
+//!   fault, [`raw`] shows its structures.
+//! - [`guard`] lets a program survive a file that somebody truncates. Only programs install it.
+//!
+//! # What is not guaranteed
+//!
+//! - A snapshot is no point in time: each word is read once, whole, but at its own moment. Totals never fall
+//!   from one collection to the next while the files stay; a histogram's sum may trail its buckets by what is
+//!   in flight.
+//! - Whether a process lives is asked of the kernel at most once a second.
+//! - A segment whose file was removed is served only as long as a process holds one of its slots. A process
+//!   that has touched no gauge holds none.
+//! - A process that set the same gauge in a superseded file and in its successor counts with the newer; if its
+//!   cell in the newer was taken over since, mode `sum` counts both.
+//!
+//! # Where to look
+//!
+//! | question | module |
+//! | --- | --- |
+//! | which files? | `discover`, `file`, `map`, [`guard`] |
+//! | what does a segment describe? | `catalog`, `segment` |
+//! | where are its numbers? | `cells`, `gauges`, `processes` |
+//! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
+//! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
 mod catalog;
 mod cells;
@@ -8,6 +60,7 @@ mod discover;
 mod error;
 mod file;
 mod gauges;
+mod inspect;
 mod labels;
 mod map;
 mod merge;
@@ -28,14 +81,14 @@ pub mod guard;
 pub mod raw;
 
 pub use collector::{Clock, Collector};
+pub use discover::SUPERSEDED_INFIX;
 pub use dyn_metrics_layout::header::Statistic;
 pub use dyn_metrics_layout::{FORMAT_VERSION, GaugeMode, Kind};
-pub use discover::SUPERSEDED_INFIX;
 pub use error::{Error, Result};
 pub use labels::Labels;
 pub use permission::{FilePermissions, Permissions};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
-    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot, Skipped,
-    Snapshot, Stats, Value,
+    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot,
+    Skipped, Snapshot, Stats, Value,
 };

@@ -31,8 +31,7 @@ impl Map {
         // SAFETY: INV-MEM: a fresh mapping at an address of the kernel's choice, unmapped only in drop().
         let base = unsafe { mmap(None, mapped, ProtFlags::PROT_READ, flags, file, 0) }?;
         // SAFETY: the range was mapped above; the advice changes core dumps only.
-        let advised = unsafe { madvise(base, mapped.get(), MmapAdvise::MADV_DONTDUMP) };
-        drop(advised); // A kernel without it writes larger core dumps, no more.
+        let _ = unsafe { madvise(base, mapped.get(), MmapAdvise::MADV_DONTDUMP) };
         let base = base.cast::<u8>();
         let guarded = Guarded::register(base.as_ptr() as usize, mapped.get());
         Ok(Self { base, len, mapped, guarded })

@@ -10,6 +10,7 @@ use std::ops::Range;
 use dyn_metrics_layout::name::taken_names;
 
 use crate::catalog::FamilyEntry;
+use crate::cells::SeriesCells;
 use crate::labels::Labels;
 use crate::segment::Reading;
 use crate::skip::Reason;
@@ -40,8 +41,17 @@ pub(crate) struct PlannedSeries {
 /// A series of a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeriesRef {
-    pub(crate) segment: usize,
-    pub(crate) series: usize,
+    segment: u32,
+    /// Offset of its record.
+    pub(crate) offset: u64,
+    pub(crate) cells: SeriesCells,
+}
+
+impl SeriesRef {
+    /// Number of its segment.
+    pub(crate) const fn segment(&self) -> usize {
+        self.segment as usize
+    }
 }
 
 impl PlannedFamily {
@@ -51,7 +61,10 @@ impl PlannedFamily {
     }
 
     fn new(describes: (usize, usize), mut members: Vec<(Labels, SeriesRef)>) -> Self {
-        members.sort_by(|(a, _), (b, _)| a.cmp(b)); // Stable: equal labels stay in the order of segments.
+        // Each segment's are sorted already. Stable: equal labels stay in the order of segments.
+        if members.windows(2).any(|pair| pair[0].1.segment != pair[1].1.segment) {
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
         let sources = members.iter().map(|(_, source)| *source).collect();
         let mut series: Vec<PlannedSeries> = Vec::with_capacity(members.len());
         for (at, (labels, _)) in members.into_iter().enumerate() {
@@ -72,9 +85,13 @@ impl Plan {
         for segment in 0..readings.len() {
             let places = admitted.admit_all(readings, segment);
             members.resize_with(admitted.families.len(), Vec::new);
-            for (number, series) in readings[segment].catalog.series.iter().enumerate() {
+            let catalog = readings[segment].catalog;
+            for number in &catalog.by_labels {
+                let series = &catalog.series[*number as usize];
                 if let (false, Some(family)) = (series.removed, places[series.family]) {
-                    members[family].push((series.labels.clone(), SeriesRef { segment, series: number }));
+                    let of =
+                        SeriesRef { segment: segment as u32, offset: series.offset, cells: series.cells };
+                    members[family].push((series.labels.clone(), of));
                 }
             }
         }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::header::{Header, Statistic};
 use dyn_metrics_layout::link::CellLink;
+use dyn_metrics_layout::record;
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use crate::error::Error;
-use crate::skip::Skip;
+use crate::inspect::{Content, Fault, Inspection, Severity};
 use crate::snapshot::ProcessReport;
 
 /// A segment's structures.
@@ -39,8 +40,8 @@ pub struct Raw {
     pub series: Vec<RawSeries>,
     /// Extents, newest first, those with a shared block only last.
     pub extents: Vec<RawExtent>,
-    /// What could not be read.
-    pub skipped: Vec<Skip>,
+    /// Structures that are damaged, each seen for itself; [`crate::check`] sees more.
+    pub skipped: Vec<Fault>,
 }
 
 /// An index table.
@@ -67,6 +68,8 @@ pub struct RawFamily {
     pub kind: Kind,
     /// Gauge mode.
     pub mode: GaugeMode,
+    /// Help text.
+    pub help: String,
     /// Unit; may be empty.
     pub unit: String,
     /// Upper bounds.
@@ -117,7 +120,7 @@ pub struct RawSeries {
 }
 
 /// A gauge cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawGauge {
     /// Its offset.
     pub offset: u64,
@@ -154,10 +157,43 @@ pub struct RawExtent {
     pub blocks: Vec<(u32, u64)>,
 }
 
-/// Reads the structures of the segment at `path`.
+/// Reads the structures of the segment at `path`, which may be dead or a copy, and changes nothing.
 ///
 /// # Errors
 /// When it can't be opened or its header can't be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Raw, Error> {
-    Err(Error::NotFound { path: path.as_ref().to_owned() })
+    let inspection = Inspection::of(path.as_ref())?;
+    let header = *inspection.header();
+    let header_bytes = inspection.bytes.file.header_bytes();
+    let common = record::labels(header.common_labels(header_bytes));
+    let statistics = Statistic::ALL.iter().zip(&inspection.words.statistics);
+    let table = |table: &crate::inspect::Table| RawTable {
+        offset: table.offset,
+        slots: table.slots.len() as u32,
+        used: table.slots.iter().filter(|slot| **slot != 0).count() as u32,
+    };
+    let (mut families, mut series) = (Vec::new(), Vec::new());
+    for record in inspection.records.into_values() {
+        match record.content {
+            Content::Family(family) => families.push(family),
+            Content::Series(one) => series.push(one),
+        }
+    }
+    let (faults, _) = inspection.findings.into_sorted();
+    Ok(Raw {
+        path: path.as_ref().to_owned(),
+        bytes_file: inspection.bytes.len(),
+        header,
+        reserved_end: inspection.words.reserved_end,
+        state: inspection.words.state,
+        no_reuse: inspection.words.no_reuse != 0,
+        common_labels: common.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        statistics: statistics.map(|((statistic, _), value)| (*statistic, *value)).collect(),
+        processes: inspection.slots.into_iter().filter_map(|slot| slot.report).collect(),
+        tables: inspection.tables.iter().map(table).collect(),
+        families,
+        series,
+        extents: inspection.extents,
+        skipped: faults.into_iter().filter(|fault| fault.severity == Severity::Fault).collect(),
+    })
 }

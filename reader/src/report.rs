@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::collector::{Failure, Followed, Place};
 use crate::skip::Reason;
-use crate::snapshot::{
-    FamilyReport, FamilySnapshot, SegmentReport, SegmentState, Skipped, Snapshot, Stats,
-};
+use crate::snapshot::{FamilyReport, FamilySnapshot, SegmentReport, SegmentState, Skipped, Snapshot, Stats};
+
+/// A report, and how much was skipped for each reason.
+type Counted = (SegmentReport, Vec<(Reason, u64)>);
 
 /// Puts a snapshot together: reports in the order of names, of each name first what was served.
 pub(crate) fn snapshot(
@@ -16,7 +17,7 @@ pub(crate) fn snapshot(
 ) -> Snapshot {
     let served = followed.iter().map(|followed| (followed.rank(), served(followed)));
     let failed = failures.into_iter().map(|failure| (failure.rank, failed(failure)));
-    let mut ranked: Vec<(usize, (SegmentReport, Vec<(Reason, u64)>))> = served.chain(failed).collect();
+    let mut ranked: Vec<(usize, Counted)> = served.chain(failed).collect();
     ranked.sort_by_key(|(rank, _)| *rank); // Stable: served ones stay before those that failed.
     let mut stats = Stats { segments: followed.len(), ..Stats::default() };
     stats.series = families.iter().map(|family| family.series.len()).sum();
@@ -43,7 +44,7 @@ fn unique_label(report: &SegmentReport, taken: &mut HashSet<String>) -> String {
     label
 }
 
-fn served(followed: &Followed) -> (SegmentReport, Vec<(Reason, u64)>) {
+fn served(followed: &Followed) -> Counted {
     let segment = &followed.segment;
     let header = segment.file.header();
     let used = segment.bytes_used();
@@ -70,7 +71,7 @@ fn served(followed: &Followed) -> (SegmentReport, Vec<(Reason, u64)>) {
     (report, segment.log.counts().collect())
 }
 
-fn failed(failure: Failure) -> (SegmentReport, Vec<(Reason, u64)>) {
+fn failed(failure: Failure) -> Counted {
     // A name that can't be served shows by itself; of superseded files the number shows.
     let counts = if failure.is_superseded { vec![(Reason::Segment, 1)] } else { Vec::new() };
     let report = SegmentReport {
@@ -103,6 +104,7 @@ fn family_reports(followed: &Followed) -> Vec<FamilyReport> {
         report.0 += series;
         report.1 = report.1.wrapping_add(segment.refused(family.offset));
     }
-    let report = |(name, (series, refused)): (&str, _)| FamilyReport { name: name.to_owned(), series, refused };
+    let report =
+        |(name, (series, refused)): (&str, _)| FamilyReport { name: name.to_owned(), series, refused };
     reports.into_iter().map(report).collect()
 }

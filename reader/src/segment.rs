@@ -40,14 +40,14 @@ impl Segment {
     }
 
     /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables.
-    pub(crate) fn refresh(&mut self, now: Instant) -> Result<()> {
+    pub(crate) fn refresh(&mut self, clock: &dyn Fn() -> Instant) -> Result<()> {
         self.check_intact()?;
         let len = self.file.len()?;
         if len > self.map.len() {
             self.map = map(&self.file, len)?;
         }
         let source = Source { file: &self.file, map: &self.map };
-        self.processes.refresh(source, now);
+        self.processes.refresh(source, clock());
         self.catalog.refresh(source, &mut self.taken, &mut self.log);
         self.extents.refresh(source, &mut self.catalog, &mut self.taken, &mut self.log);
         Ok(())
@@ -64,11 +64,13 @@ impl Segment {
         }
         let mut bytes = vec![0; self.file.header_bytes().len()];
         let filled = self.file.read_some(0, &mut bytes);
-        let header = Header::decode(&bytes[..filled], found).map_err(|e| Error::format(self.file.path(), e))?;
+        let header =
+            Header::decode(&bytes[..filled], found).map_err(|e| Error::format(self.file.path(), e))?;
         if header == *self.file.header() {
             Ok(())
         } else {
-            let what = dyn_metrics_layout::Error::Corrupt { what: "header", offset: 0, found: 0, expected: 0 };
+            let what =
+                dyn_metrics_layout::Error::Corrupt { what: "header", offset: 0, found: 0, expected: 0 };
             Err(Error::format(self.file.path(), what))
         }
     }

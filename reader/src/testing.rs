@@ -1,5 +1,10 @@
 //! Segments built by hand, from the format's encoders alone.
-#![allow(dead_code, reason = "included by several test binaries, each of which uses a part")]
+#![allow(dead_code, unused_imports, reason = "included by several test binaries, each of which uses a part")]
+
+#[path = "testing/every_kind.rs"]
+mod every_kind;
+#[path = "testing/random.rs"]
+mod random;
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -17,6 +22,9 @@ use dyn_metrics_layout::record::{
 use dyn_metrics_layout::space::{Limits, reserve};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_layout::{Error, GaugeMode, Kind, Representation};
+
+pub use every_kind::every_kind;
+pub use random::Random;
 
 /// CPUs of every built segment.
 pub const CPUS: u32 = 3;
@@ -105,7 +113,8 @@ impl Builder {
         first[..8].copy_from_slice(&MAGIC.to_le_bytes());
         let mut bytes = first.to_vec();
         bytes.resize(header::MIN_CHUNK as usize, 0);
-        let mut built = Self { bytes, header, end: AtomicU64::new(data), tables: Vec::new(), open: [None; 2] };
+        let mut built =
+            Self { bytes, header, end: AtomicU64::new(data), tables: Vec::new(), open: [None; 2] };
         built.table(index, INDEX_SLOTS);
         built.set(header::RESERVED_END, data);
         built
@@ -175,7 +184,12 @@ impl Builder {
     }
 
     /// Gives a series cells, with these words in the block of each CPU and last in the shared block.
-    pub fn cells(&mut self, series: u64, representation: Representation, blocks: [&[u64]; CPUS as usize + 1]) {
+    pub fn cells(
+        &mut self,
+        series: u64,
+        representation: Representation,
+        blocks: [&[u64]; CPUS as usize + 1],
+    ) {
         let words = blocks.iter().map(|words| words.len()).max().unwrap() as u32;
         let (extent, word) = self.draw_words(words, 0);
         let place = cells_place(series, representation);
@@ -191,7 +205,14 @@ impl Builder {
     }
 
     /// Gives a series a gauge cell of `owner` with this value, set at `stamp`.
-    pub fn gauge(&mut self, series: u64, owner: &Claimant, mode: GaugeMode, value: Number, stamp: u64) -> u64 {
+    pub fn gauge(
+        &mut self,
+        series: u64,
+        owner: &Claimant,
+        mode: GaugeMode,
+        value: Number,
+        stamp: u64,
+    ) -> u64 {
         let representation = value.representation();
         self.gauge_with(series, |cell, place| {
             cell.begin(place, series, owner, representation);
@@ -248,10 +269,8 @@ impl Builder {
 
     /// Draws space that nothing leads to.
     pub fn draw(&mut self, size: u64, align: u64) -> u64 {
-        let limits = Limits {
-            chunk_bytes: u64::from(self.header.chunk_bytes),
-            max_bytes: self.header.max_bytes,
-        };
+        let limits =
+            Limits { chunk_bytes: u64::from(self.header.chunk_bytes), max_bytes: self.header.max_bytes };
         let offset = reserve::<Error>(&self.end, size, align, limits, |_| Ok(())).unwrap();
         let end = self.end.load(Ordering::Relaxed);
         self.bytes.resize((end as usize).next_multiple_of(header::MIN_CHUNK as usize), 0);
@@ -301,9 +320,10 @@ impl Builder {
         for table in 0.. {
             if table == self.tables.len() {
                 let (last, slots) = self.tables[table - 1];
-                let next = self.draw(index::table_bytes(2 * slots), 64);
+                let slots = (2 * slots).min(self.header.chunk_bytes / 16);
+                let next = self.draw(index::table_bytes(slots), 64);
                 self.set(last + index::NEXT, Link::pack(next, last + index::NEXT));
-                self.table(next, 2 * slots);
+                self.table(next, slots);
             }
             let (offset, slots) = self.tables[table];
             let places = index::window(slots as usize, hash);
@@ -332,47 +352,19 @@ impl Builder {
     }
 }
 
-/// A segment with a family of every kind, two processes (slots 0 and 1) and labels that need escaping.
-pub fn every_kind(created_unix_ns: u64) -> Builder {
-    let mut built = Builder::with_common(created_unix_ns, &[("cluster", "a")]);
-    let (first, second) = (claimant(0, 1, 100), claimant(1, 1, 200));
-    built.process(&first, "vllm");
-    built.process(&second, "decode");
-    let requests = built.family(&Family { help: "Line\none \\ two.", ..family("requests_total", Kind::Counter) });
-    let series = built.series(requests, &[("model", "ll\"a\\m\na"), ("status", "ök")]);
-    built.cells(series, Representation::Integer, [&[u64::MAX - 10], &[4], &[], &[6]]);
-    let series = built.series(requests, &[("model", "x")]);
-    built.cells(series, Representation::Integer, [&[1], &[], &[], &[]]);
-    built.cells(series, Representation::Float, [&[], &[0.5_f64.to_bits()], &[], &[]]);
-    built.cells(series, Representation::Nanoseconds, [&[250_000_000], &[], &[], &[]]);
-    let bounds = &[0.1, 1.0, 1e6];
-    let latency = Family { bounds: Doubles::Numbers(bounds), unit: "seconds", ..family("ttft_seconds", Kind::Histogram) };
-    let latency = built.family(&latency);
-    let series = built.series(latency, &[("model", "x")]);
-    let sum = 2.5_f64.to_bits();
-    built.cells(series, Representation::Float, [&[1, 2, 0, 0, sum], &[0, 0, 0, 3, sum], &[], &[1, 0, 0, 0, 0]]);
-    let tokens = built.family(&family("tokens", Kind::Tally));
-    let series = built.series(tokens, &[]);
-    built.cells(series, Representation::Integer, [&[3, 30], &[], &[], &[1, 12]]);
-    let queue = built.family(&family("queue_depth", Kind::Gauge));
-    let series = built.series(queue, &[]);
-    built.gauge(series, &first, GaugeMode::LiveSum, Number::Integer(-4), 0);
-    built.gauge(series, &second, GaugeMode::LiveSum, Number::Integer(7), 0);
-    let info = built.family(&family("build_info", Kind::Info));
-    built.series(info, &[("version", "1.2")]);
-    let mode = GaugeMode::LiveMostRecent;
-    let states = Family { mode, states: Texts::Strs(&["starting", "ready"]), ..family("phase", Kind::StateSet) };
-    let states = built.family(&states);
-    let series = built.series(states, &[]);
-    built.gauge(series, &first, mode, Number::Integer(0b10), 5);
-    built.family(&family("empty_total", Kind::Counter));
-    built.statistic(Statistic::RefusedInvalid, 3);
-    built
-}
-
 fn half_words(half: &Half) -> [u64; 6] {
     [&half.value, &half.stamp, &half.retained, &half.retained_stamp, &half.process_id, &half.meta]
         .map(|word| word.load(Ordering::Relaxed))
+}
+
+/// A private directory, in memory if possible: where segments live.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A file in such a place.
+pub fn scratch_file() -> tempfile::NamedTempFile {
+    tempfile::NamedTempFile::new_in("/dev/shm").or_else(|_| tempfile::NamedTempFile::new()).unwrap()
 }
 
 /// Holds the lock of a slot until dropped: its process lives.

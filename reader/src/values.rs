@@ -100,11 +100,10 @@ fn for_each_cell(
     mut visit: impl FnMut(&Blocks<'_>, Cell, Representation),
 ) {
     for source in sources {
-        let reading = &readings[source.segment];
-        let cells = reading.catalog.series[source.series].cells;
-        for (representation, cell) in Representation::ALL.into_iter().zip(cells) {
+        let blocks = &readings[source.segment()].blocks;
+        for (representation, cell) in Representation::ALL.into_iter().zip(source.cells) {
             if let Some(cell) = cell {
-                visit(&reading.blocks, cell, representation);
+                visit(blocks, cell, representation);
             }
         }
     }
@@ -155,12 +154,11 @@ fn parts(
     let mut seen = HashSet::new();
     for source in sources {
         found.clear();
-        let reading = &mut readings[source.segment];
-        let series = reading.catalog.series[source.series].offset;
-        gauges::read(reading.source, reading.processes, series, reading.log, &mut found);
+        let reading = &mut readings[source.segment()];
+        gauges::read(reading.source, reading.processes, source.offset, reading.log, &mut found);
         for gauge in &found {
             let mut part = Part::new(gauge, mode);
-            if sources.len() > 1 && !seen.insert((groups[source.segment], part.process_id)) {
+            if sources.len() > 1 && !seen.insert((groups[source.segment()], part.process_id)) {
                 part.value = None;
             }
             parts.push(part);

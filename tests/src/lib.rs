@@ -1,3 +1,14 @@
 //! What the tests that cross crates and processes share.
 
+pub mod bytes;
+pub mod every_kind;
+pub mod forks;
+pub mod golden;
+pub mod host;
+pub mod reading;
+pub mod refusals;
+pub mod scene;
 pub mod servers;
+pub mod stage;
+pub mod steady;
+pub mod work;

@@ -12,27 +12,31 @@ use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::error::{Error, Result};
-use crate::options::{Builder, encode_label_block};
+use crate::options::Builder;
 use crate::sys;
 
 /// Makes a segment under `path`; none when somebody else made one first.
 pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     match sys::open_unnamed(directory) {
         Ok(fd) => {
             fill(&fd, path, options)?;
             match sys::link_unnamed(fd.as_fd(), path) {
                 // The name of a descriptor leads nowhere where /proc isn't mounted.
-                Err(Errno::ENOENT) if directory.exists() => create_by_rename(path, options),
+                Err(Errno::ENOENT) if directory.exists() => {
+                    drop(fd); // its space may be all there is
+                    create_by_rename(path, options)
+                }
                 linked => named(linked, path, fd),
             }
         }
         Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => create_by_rename(path, options),
         Err(errno) => Err(failed(path, "create a file in its directory", errno)),
     }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// For filesystems without unnamed files: a temporary name, renamed without replacing.
@@ -70,29 +74,35 @@ fn failed(path: &Path, action: &'static str, errno: Errno) -> Error {
             what: "a new segment",
             reason: "file size limit (RLIMIT_FSIZE) reached; remedy: raise ulimit -f".to_owned(),
         },
-        Errno::EACCES | Errno::EPERM => Error::Permission {
-            path: path.to_owned(),
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            action,
-            found: describe(path.parent().unwrap_or(path)),
-        },
+        Errno::EACCES | Errno::EPERM => {
+            let remedy = "choose a directory (DYN_METRICS_SHM) and group that this user may use";
+            denied(path, action, directory_of(path), remedy)
+        }
+        Errno::ENOENT => {
+            Error::NoDirectory { path: path.to_owned(), directory: directory_of(path).to_owned() }
+        }
         _ => Error::Io { path: path.to_owned(), action, source: errno.into() },
     }
 }
 
-/// Mode and owner of a file or directory, for error messages.
-pub(crate) fn describe(path: &Path) -> String {
-    match nix::sys::stat::lstat(path) {
-        Ok(stat) => format!(
-            "{} with mode {:04o} owner {}:{}",
-            path.display(),
-            stat.st_mode & 0o7777,
-            stat.st_uid,
-            stat.st_gid
-        ),
-        Err(errno) => format!("{}: {errno}", path.display()),
+/// An error that says who was denied what by the mode of `what`, or of the directory that hides it.
+pub(crate) fn denied(path: &Path, action: &'static str, what: &Path, remedy: &'static str) -> Error {
+    let found = what.ancestors().find_map(describe);
+    Error::Permission {
+        path: path.to_owned(),
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        action,
+        found: found.unwrap_or_else(|| "a directory of unknown mode".to_owned()),
+        remedy,
     }
+}
+
+/// Mode and owner of a file or directory, unless it is hidden.
+fn describe(path: &Path) -> Option<String> {
+    let stat = nix::sys::stat::lstat(path).ok()?;
+    let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+    Some(format!("{} with mode {mode:04o} owner {uid}:{gid}", path.display()))
 }
 
 /// Sizes of a new segment.
@@ -106,8 +116,7 @@ fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
     let at = |action| move |errno| failed(path, action, errno);
     let stat = nix::sys::statfs::fstatfs(fd).map_err(at("look at its filesystem"))?;
     check_filesystem(path, stat.filesystem_type())?;
-    let pairs: Vec<_> = options.common_labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let common = encode_label_block("common labels", &pairs, header::MAX_COMMON_LABELS)?;
+    let common = options.encode_common_labels()?;
     let filesystem_bytes = stat.blocks().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(4096));
     let plan = plan(options, filesystem_bytes, common.len() as u32);
     sys::allocate(fd, 0, plan.initial_bytes).map_err(at("allocate it"))?;

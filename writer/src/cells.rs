@@ -8,6 +8,7 @@ use dyn_metrics_layout::header::{self, Statistic};
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 
+use crate::once_map::OnceValue;
 use crate::percpu::{self, Table};
 use crate::segment::{Granted, Segment};
 
@@ -151,14 +152,15 @@ impl Cells {
 
     /// Cells that nobody else sees.
     pub(crate) fn private(words: usize) -> Self {
-        static SHARED: std::sync::OnceLock<&'static Cold> = std::sync::OnceLock::new();
-        let make = |words: usize| -> &'static Cold {
+        static SHARED: OnceValue<Cold> = OnceValue::new();
+        let make = |words: usize| {
             let shared = Box::leak((0..words).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
-            Box::leak(Box::new(Cold { home: Home::Private, first: 0, shared }))
+            Cold { home: Home::Private, first: 0, shared }
         };
         let count = PRIVATE_CELLS.fetch_add(1, crate::local::Ordering::Relaxed);
         let most = dyn_metrics_layout::record::MAX_BOUNDS + 2;
-        let cold = if count < MOST_PRIVATE_CELLS { make(words) } else { SHARED.get_or_init(|| make(most)) };
+        let common = if count < MOST_PRIVATE_CELLS { None } else { SHARED.get_or(|| Some(make(most))) };
+        let cold = common.unwrap_or_else(|| Box::leak(Box::new(make(words))));
         Self { table: Table::EMPTY, byte_offset: 0, words: words as u32, cold }
     }
 

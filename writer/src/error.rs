@@ -1,7 +1,7 @@
 //! What can go wrong when a segment is opened or a metric registered.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::name::NameError;
 
@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The path leads to something that is not a regular file.
-    #[error("{}: found a {found}, expected a regular file", path.display())]
+    #[error("{}: found a {found}, expected a regular file", shown(path))]
     NotRegular {
         /// The path.
         path: PathBuf,
@@ -24,9 +24,9 @@ pub enum Error {
     },
     /// The kernel denies access.
     #[error(
-        "{}: permission denied: uid {uid} gid {gid} may not {action} it, found {found}; remedy: run as its \
-         owner, or let the creator set a group (mode 0660) that this process is in",
-        path.display()
+        "{}: permission denied: uid {uid} gid {gid} may not {action}, found {}; remedy: {remedy}",
+        shown(path),
+        one_line(found)
     )]
     Permission {
         /// The path.
@@ -39,11 +39,25 @@ pub enum Error {
         action: &'static str,
         /// Mode and owner of what is there.
         found: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The directory of the path doesn't exist.
+    #[error(
+        "{}: found no directory {}, expected one to create the segment in",
+        shown(path),
+        shown(directory)
+    )]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+        /// The directory that is missing.
+        directory: PathBuf,
     },
     /// The file belongs to somebody this process doesn't trust.
     #[error(
         "{}: owned by uid {found}, expected uid {expected}, root or an allowed uid (Builder::allow_uid)",
-        path.display()
+        shown(path)
     )]
     Owner {
         /// The path.
@@ -54,7 +68,7 @@ pub enum Error {
         expected: u32,
     },
     /// The file has several names.
-    #[error("{}: found {found} hard links, expected 1", path.display())]
+    #[error("{}: found {found} hard links, expected 1", shown(path))]
     Links {
         /// The path.
         path: PathBuf,
@@ -62,7 +76,7 @@ pub enum Error {
         found: u64,
     },
     /// The filesystem can be shared with another kernel, whose CPU numbers would collide with ours.
-    #[error("{}: on {found}, expected a filesystem of this machine, such as tmpfs", path.display())]
+    #[error("{}: on {found}, expected a filesystem of this machine, such as tmpfs", shown(path))]
     Filesystem {
         /// The path.
         path: PathBuf,
@@ -70,7 +84,7 @@ pub enum Error {
         found: &'static str,
     },
     /// The bytes are not a segment that this version can write.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Format {
         /// The path.
         path: PathBuf,
@@ -78,7 +92,7 @@ pub enum Error {
         source: dyn_metrics_layout::Error,
     },
     /// There is no room for more.
-    #[error("{}: no space for {what}: {reason}", path.display())]
+    #[error("{}: no space for {what}: {reason}", shown(path))]
     Full {
         /// The path.
         path: PathBuf,
@@ -91,7 +105,7 @@ pub enum Error {
     #[error(
         "{}: found at least one process attached (pid {pid}), expected none; Builder::force replaces it all \
          the same",
-        path.display()
+        shown(path)
     )]
     InUse {
         /// The path.
@@ -100,13 +114,13 @@ pub enum Error {
         pid: u32,
     },
     /// Somebody else replaces the segment and doesn't finish.
-    #[error("{}: another process is replacing it and did not finish in time", path.display())]
+    #[error("{}: another process is replacing it and did not finish in time", shown(path))]
     Busy {
         /// The path.
         path: PathBuf,
     },
     /// A system call failed.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}", shown(path))]
     Io {
         /// The path.
         path: PathBuf,
@@ -126,7 +140,10 @@ pub enum Error {
         reason: NameError,
     },
     /// The exposition adds a label of this name itself.
-    #[error("metric {metric:?}: label {label:?} is added by the exposition of a {kind}; choose another name")]
+    #[error(
+        "metric {}: found label {label:?}, expected another name: the exposition of a {kind} adds it itself",
+        shorten(metric)
+    )]
     ReservedLabel {
         /// The metric.
         metric: String,
@@ -136,7 +153,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// A label name occurs twice.
-    #[error("metric {metric:?}: label {label:?} given twice")]
+    #[error("metric {}: found label {} twice, expected once", shorten(metric), shorten(label))]
     DuplicateLabel {
         /// The metric.
         metric: String,
@@ -144,7 +161,7 @@ pub enum Error {
         label: String,
     },
     /// Not as many label values as label names.
-    #[error("metric {metric:?}: found {found} label values, expected {expected}")]
+    #[error("metric {}: found {found} label values, expected {expected}", shorten(metric))]
     LabelCount {
         /// The metric.
         metric: String,
@@ -154,7 +171,7 @@ pub enum Error {
         expected: usize,
     },
     /// The unit is not the end of the name.
-    #[error("metric {metric:?}: expected the name to end in its unit, found unit {unit:?}")]
+    #[error("metric {}: expected the name to end in its unit, found unit {}", shorten(metric), shorten(unit))]
     Unit {
         /// The metric.
         metric: String,
@@ -162,7 +179,10 @@ pub enum Error {
         unit: String,
     },
     /// Histogram bounds are not usable.
-    #[error("metric {metric:?}: bounds {reason}, expected finite ones in strictly ascending order")]
+    #[error(
+        "metric {}: bounds {reason}, expected 1 to 256 finite ones in strictly ascending order",
+        shorten(metric)
+    )]
     Bounds {
         /// The metric.
         metric: String,
@@ -170,7 +190,7 @@ pub enum Error {
         reason: String,
     },
     /// States of a state set are not usable.
-    #[error("metric {metric:?}: states {reason}")]
+    #[error("metric {}: states {reason}", shorten(metric))]
     States {
         /// The metric.
         metric: String,
@@ -178,7 +198,11 @@ pub enum Error {
         reason: String,
     },
     /// The family exists and is different.
-    #[error("metric {metric:?}: found {what} {existing} registered by {registrant}, expected {wanted}")]
+    #[error(
+        "metric {}: found {what} {existing} registered by {}, expected {wanted}",
+        shorten(metric),
+        one_line(registrant)
+    )]
     Conflict {
         /// The metric.
         metric: String,
@@ -193,8 +217,10 @@ pub enum Error {
     },
     /// Samples of another family would carry the same name.
     #[error(
-        "metric {metric:?} ({kind}) clashes with {other:?} ({other_kind}) registered by {registrant}: both \
-         would expose a sample of the same name"
+        "metric {} ({kind}) clashes with {} ({other_kind}) registered by {}: both would expose a sample of the same name",
+        shorten(metric),
+        shorten(other),
+        one_line(registrant)
     )]
     Clash {
         /// The metric.
@@ -226,8 +252,8 @@ pub enum Error {
         /// What it may be.
         expected: String,
     },
-    /// There is no segment, and this platform or process can't make one.
-    #[error("{}: segment damaged: {source}", path.display())]
+    /// What is needed of the segment is damaged.
+    #[error("{}: segment damaged: {source}", shown(path))]
     Damaged {
         /// The path.
         path: PathBuf,
@@ -236,14 +262,66 @@ pub enum Error {
     },
 }
 
-/// A name in quotes, with its middle left out when it is very long.
-fn shorten(name: &str) -> String {
-    let count = name.chars().count();
-    if count <= 80 {
-        return format!("{name:?}");
+/// Most characters of a text of others in an error.
+const MOST_CHARACTERS: usize = 80;
+
+/// A path without control characters: errors are one line.
+fn shown(path: &Path) -> String {
+    escape(&path.to_string_lossy())
+}
+
+/// A text of others, without control characters and cut when it is very long.
+fn one_line(text: &str) -> String {
+    let escaped = escape(text);
+    match escaped.char_indices().nth(2 * MOST_CHARACTERS) {
+        Some((end, _)) => format!("{}...", &escaped[..end]),
+        None => escaped,
     }
-    let head: String = name.chars().take(60).collect();
-    format!("{head:?}... ({} bytes)", name.len())
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped
+}
+
+/// A name in quotes, cut when it is very long.
+pub(crate) fn shorten(name: &str) -> String {
+    let whole = format!("{name:?}");
+    match whole.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => format!("{}...\" ({} bytes)", &whole[..end], name.len()),
+        None => whole,
+    }
+}
+
+/// Two lists that differ: whole when they are short, otherwise from the first difference on.
+pub(crate) fn difference(ours: &[String], theirs: &[String]) -> (String, String) {
+    let short = |list: &[String]| list.iter().map(|item| item.len() + 2).sum::<usize>() < MOST_CHARACTERS;
+    let from = if short(ours) && short(theirs) {
+        0
+    } else {
+        ours.iter().zip(theirs).take_while(|(a, b)| a == b).count()
+    };
+    (excerpt(ours, from), excerpt(theirs, from))
+}
+
+fn excerpt(list: &[String], from: usize) -> String {
+    let mut text = String::new();
+    for (at, item) in list.iter().enumerate().skip(from) {
+        if text.len() + item.len() > MOST_CHARACTERS && at > from {
+            text.push_str(", ...");
+            break;
+        }
+        let comma = if at > 0 { ", " } else { "" };
+        text.push_str(comma);
+        text.push_str(item);
+    }
+    match from {
+        0 => format!("[{text}]"),
+        _ => format!("[...{text}] ({} in all)", list.len()),
+    }
 }
 
 #[cfg(test)]
@@ -261,5 +339,31 @@ mod tests {
         let text = error.to_string();
         assert!(text.len() < 200, "{text}");
         assert!(text.contains("65536 bytes"), "{text}");
+    }
+
+    #[test]
+    fn texts_of_others_stay_on_one_line() {
+        let error = Error::Conflict {
+            metric: "x".to_owned(),
+            what: "unit",
+            existing: shorten("a\nb"),
+            registrant: format!("evil\n{}", "y".repeat(256)),
+            wanted: "z".to_owned(),
+        };
+        let text = error.to_string();
+        assert!(text.starts_with(r#"metric "x": found unit "a\nb" registered by evil\nyyy"#), "{text}");
+        assert!(!text.contains('\n') && text.len() < 250, "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_shown_from_their_first_difference_on() {
+        let list = |last: u32| -> Vec<String> { (0..200).chain([last]).map(|n| n.to_string()).collect() };
+        let (ours, theirs) = difference(&list(7), &list(8));
+        assert_eq!((&*ours, &*theirs), ("[..., 7] (201 in all)", "[..., 8] (201 in all)"));
+        let (ours, theirs) = difference(&list(7)[..2], &list(7)[..3]);
+        assert_eq!((&*ours, &*theirs), ("[0, 1]", "[0, 1, 2]"));
+        let (ours, theirs) = difference(&list(7), &[]);
+        assert!(ours.starts_with("[0, 1, 2") && ours.ends_with(", ...]") && ours.len() < 100, "{ours}");
+        assert_eq!(theirs, "[]");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dyn_metrics_layout::record::{self, MAX_RECORD, Series};
 use dyn_metrics_layout::{GaugeMode, Kind};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, difference, shorten};
 use crate::lookup::Identity;
 use crate::metric::Metric;
 use crate::opts::Opts;
@@ -67,18 +67,21 @@ impl FamilyCore {
 
     /// Whether `opts` describes this family; the first difference names both sides.
     pub(crate) fn check_same(&self, opts: &Opts, kind: Kind) -> Result<()> {
-        let numbers = |bounds: &[f64]| format!("{bounds:?}");
+        let numbers = |bounds: &[f64]| bounds.iter().map(|bound| format!("{bound:?}")).collect::<Vec<_>>();
+        let names = |states: &[String]| states.iter().map(|state| shorten(state)).collect::<Vec<_>>();
         let wanted_mode = opts.mode_for(kind);
         let differs = if self.kind != kind {
             ("type", self.kind.name().to_owned(), kind.name().to_owned())
         } else if self.unit != opts.unit {
-            ("unit", format!("{:?}", self.unit), format!("{:?}", opts.unit))
+            ("unit", shorten(&self.unit), shorten(&opts.unit))
         } else if self.bounds != opts.bounds_for(kind) {
-            ("bounds", numbers(self.bounds), numbers(opts.bounds_for(kind)))
+            let (existing, wanted) = difference(&numbers(self.bounds), &numbers(opts.bounds_for(kind)));
+            ("bounds", existing, wanted)
         } else if kind.is_per_process() && self.mode != wanted_mode {
             ("mode", self.mode.name().to_owned(), wanted_mode.name().to_owned())
         } else if kind == Kind::StateSet && self.states != opts.states {
-            ("states", format!("{:?}", self.states), format!("{:?}", opts.states))
+            let (existing, wanted) = difference(&names(self.states), &names(&opts.states));
+            ("states", existing, wanted)
         } else {
             return Ok(());
         };
@@ -188,8 +191,9 @@ impl LabelPlan {
         if let Some(offset) = self.register(core, values, false)? {
             return Ok(offset);
         }
-        let overflow = vec![OVERFLOW; self.given];
-        let offset = self.register(core, &overflow, true)?;
+        // Constant labels too: handles that differ in them alone must not pass the limit either.
+        let names: Vec<&str> = self.labels.iter().map(|(name, _)| name.as_str()).collect();
+        let offset = Self::new(&[], &names).register(core, &vec![OVERFLOW; names.len()], true)?;
         offset.ok_or_else(|| {
             core.segment.error("a series", crate::segment::Refusal::Kernel(nix::errno::Errno::ENOSPC))
         })

@@ -11,12 +11,17 @@ use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Representation};
 
+use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment};
 use crate::slot::NoSlot;
 use crate::wipe;
 
 /// Most cells looked at in one series; a longer list is damaged.
 const MOST_CELLS: usize = 1 << 16;
+
+/// Gauges that nobody else sees leaked so far; beyond a limit they are one, so that a host which asks again and
+/// again after a refusal doesn't grow.
+const MOST_PRIVATE: usize = 4096;
 
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
@@ -26,6 +31,8 @@ pub(crate) struct GaugeCore {
     keep_dead: u32,
     /// Address of the half to write, with its representation in the lowest two bits; 0 in a forked child.
     own: &'static AtomicUsize,
+    /// 1 + representation of what `private` holds; 0 when it holds nothing, and in a forked child.
+    fallen_back: &'static AtomicUsize,
     /// Where values go when there is no cell to be had.
     private: GaugeCell,
 }
@@ -47,22 +54,30 @@ impl GaugeCore {
         mode: GaugeMode,
         keep_dead: u32,
     ) -> Granted<&'static Self> {
-        segment.gauges.get_or_try(series, || {
-            let own = &wipe::words(1)?[0];
-            Ok(Self { segment: Some(segment), series, mode, keep_dead, own, private: GaugeCell::zeroed() })
-        })
+        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, mode, keep_dead)?))
+    }
+
+    fn new(
+        segment: Option<&'static Segment>,
+        series: u64,
+        mode: GaugeMode,
+        keep_dead: u32,
+    ) -> nix::Result<Self> {
+        let words = wipe::words(2)?;
+        let (own, fallen_back) = (&words[0], &words[1]);
+        Ok(Self { segment, series, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
     pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
-        static SHARED: std::sync::OnceLock<Option<&'static GaugeCore>> = std::sync::OnceLock::new();
+        static SHARED: OnceValue<GaugeCore> = OnceValue::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let make = || -> Option<&'static GaugeCore> {
-            let own = &wipe::words(1).ok()?[0];
-            let private = GaugeCell::zeroed();
-            Some(Box::leak(Box::new(Self { segment: None, series: 0, mode, keep_dead: 0, own, private })))
-        };
-        if COUNT.fetch_add(1, Ordering::Relaxed) < 4096 { make() } else { *SHARED.get_or_init(make) }
+        let make = || Self::new(None, 0, mode, 0).ok();
+        if COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
+            Some(Box::leak(Box::new(make()?)))
+        } else {
+            SHARED.get_or(make)
+        }
     }
 
     /// How cells of this series combine.
@@ -97,7 +112,8 @@ impl GaugeCore {
 
     #[cold]
     fn claim(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
-        let Some(segment) = self.segment else { return Some(self.keep(self.private.half(0), first)) };
+        let Some(segment) = self.segment else { return Some(self.fall_back(first)) };
+        let first = self.private_representation().unwrap_or(first);
         let me = match segment.claimant() {
             Ok(me) => me,
             Err(NoSlot::Busy) => {
@@ -106,15 +122,58 @@ impl GaugeCore {
             }
             Err(NoSlot::Refused) => {
                 segment.count(Statistic::PrivateNoSlot, 1);
-                return Some(self.keep(self.private.half(0), first));
+                let private = self.fall_back(first);
+                if segment.slot.claimed().is_some() {
+                    self.retry(); // another thread got one just now
+                }
+                return Some(private);
             }
         };
-        match segment.serialised(me.slot, || self.find_or_take(segment, &me, first))? {
+        let find = || self.find_or_take(segment, &me, first).inspect(|cell| self.bring_along(*cell));
+        match segment.serialised(me.slot, find)? {
             Ok((half, representation)) => Some(self.keep(half, representation)),
             Err(_) => {
                 segment.count(Statistic::PrivateFull, 1);
-                Some(self.keep(self.private.half(0), first))
+                let private = self.fall_back(first);
+                segment.gauges_without_space.store(true, Ordering::Release);
+                Some(private)
             }
+        }
+    }
+
+    /// Lets values go to the private cell, until [`Self::retry`].
+    fn fall_back(&'static self, first: Representation) -> (&'static Half, Representation) {
+        let half = self.private.half(0);
+        let mark = first as usize + 1;
+        if self.fallen_back.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            // In a forked child it still holds what the parent had set.
+            half.value.store(0, Ordering::Relaxed);
+            half.stamp.store(0, Ordering::Relaxed);
+        }
+        self.keep(half, self.private_representation().unwrap_or(first))
+    }
+
+    /// Representation of what the private cell holds; none when it holds nothing.
+    fn private_representation(&self) -> Option<Representation> {
+        let mark = self.fallen_back.load(Ordering::Acquire);
+        Representation::from_number(mark.checked_sub(1)? as u8)
+    }
+
+    /// Moves what the private cell holds to the cell that was claimed at last.
+    fn bring_along(&self, (half, to): (&'static Half, Representation)) {
+        let Some(representation) = self.private_representation() else { return };
+        let private = self.private.half(0);
+        if let Some(number) = private.value(representation, self.mode) {
+            half.set(number, to, self.mode, || private.stamp.load(Ordering::Relaxed));
+        }
+        self.fallen_back.store(0, Ordering::Release);
+    }
+
+    /// Has the next update look for a cell again, if values go to the private one.
+    pub(crate) fn retry(&self) {
+        let own = self.own.load(Ordering::Acquire);
+        if own & !3 == std::ptr::from_ref(self.private.half(0)) as usize {
+            let _ = self.own.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
@@ -199,9 +258,12 @@ impl GaugeCore {
         Ok(taken.map(|half| (cell.half(half), first)))
     }
 
-    /// What this process has set; none when it has set nothing and the mode tells that from 0.
-    pub(crate) fn value(&'static self, first: Representation) -> Option<Number> {
-        let (half, representation) = self.own(first)?;
+    /// What this process has set; none when it has set nothing. Claims no cell.
+    pub(crate) fn value(&'static self) -> Option<Number> {
+        let (half, representation) = match self.own.load(Ordering::Acquire) {
+            0 => (self.private.half(0), self.private_representation()?),
+            own => Self::unpack(own),
+        };
         half.value(representation, self.mode)
     }
 

@@ -1,4 +1,5 @@
-//! A map that only grows, without locks: what registration remembers in this process.
+//! A map that only grows, and a value that is made once, without locks: what registration remembers in this
+//! process.
 //!
 //! No lock means that a forked child never waits for one that another thread held.
 #![allow(unsafe_code, reason = "hands out references to nodes that are never freed")]
@@ -59,6 +60,19 @@ impl<T: Sync> OnceMap<T> {
         }
     }
 
+    /// Shows every value that was there before the call.
+    pub(crate) fn for_each(&self, visit: impl Fn(&'static T)) {
+        for bucket in &self.buckets {
+            let mut next: *const Node<T> = bucket.load(Ordering::Acquire);
+            // SAFETY: null or a published node, which is never freed and never changes.
+            while let Some(node) = unsafe { next.as_ref() } {
+                let node: &'static Node<T> = node;
+                visit(&node.value);
+                next = node.next;
+            }
+        }
+    }
+
     fn bucket(&self, key: u64) -> &AtomicPtr<Node<T>> {
         let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         &self.buckets[mixed as usize & (self.buckets.len() - 1)]
@@ -75,6 +89,37 @@ impl<T: Sync> OnceMap<T> {
             from = node.next;
         }
         None
+    }
+}
+
+/// A value that is made when it is first asked for, and lives as long as the process.
+pub(crate) struct OnceValue<T: 'static>(AtomicPtr<T>);
+
+impl<T: Sync> OnceValue<T> {
+    /// Not made yet.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// The value, made by `make` unless there is one; what two threads make at once, one keeps. None when
+    /// `make` gives none.
+    pub(crate) fn get_or(&self, make: impl FnOnce() -> Option<T>) -> Option<&'static T> {
+        let made = self.0.load(Ordering::Acquire);
+        // SAFETY: null or leaked below, and never freed.
+        if let Some(value) = unsafe { made.as_ref() } {
+            return Some(value);
+        }
+        let raw = Box::into_raw(Box::new(make()?));
+        let first = match self.0.compare_exchange(ptr::null_mut(), raw, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => raw,
+            Err(first) => {
+                // SAFETY: `raw` came from Box::into_raw just above and was not published.
+                drop(unsafe { Box::from_raw(raw) });
+                first
+            }
+        };
+        // SAFETY: published and never freed.
+        Some(unsafe { &*first })
     }
 }
 
@@ -107,6 +152,20 @@ mod tests {
                 })
             })
             .collect();
+        let mut seen: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        seen.dedup();
+        assert_eq!(seen.len(), 1);
+        let visited = std::cell::Cell::new(0);
+        map.for_each(|_| visited.set(visited.get() + 1));
+        assert_eq!(visited.get(), 500);
+    }
+
+    #[test]
+    fn a_value_is_made_once() {
+        static VALUE: OnceValue<usize> = OnceValue::new();
+        assert_eq!(VALUE.get_or(|| None), None);
+        let threads: Vec<_> =
+            (0..4).map(|n| std::thread::spawn(move || *VALUE.get_or(|| Some(n)).unwrap())).collect();
         let mut seen: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
         seen.dedup();
         assert_eq!(seen.len(), 1);

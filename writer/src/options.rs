@@ -1,11 +1,12 @@
 //! How a segment is opened.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::name::check_label_name;
 use dyn_metrics_layout::process;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shorten};
 use crate::registry::Registry;
 
 /// Path of the segment when neither an argument nor `DYN_METRICS_SHM` names one.
@@ -157,6 +158,11 @@ impl Builder {
     }
 
     fn check(&self) -> Result<()> {
+        let path = self.path.as_os_str().as_bytes();
+        if path.is_empty() || path.contains(&0) {
+            let (found, expected) = (shorten(&self.path.to_string_lossy()), "the path of a file".to_owned());
+            return Err(Error::Option { option: "path", found, expected });
+        }
         let range = |option, found: u64, least: u64, most: u64| {
             if (least..=most).contains(&found) {
                 return Ok(());
@@ -169,8 +175,10 @@ impl Builder {
         if let Some(bytes) = self.max_bytes {
             range("max_bytes", bytes, 256 << 10, MAX_SEGMENT_BYTES)?;
         }
-        if let Some(mode) = self.mode {
-            range("mode", mode.into(), 0o200, 0o777)?;
+        if let Some(mode) = self.mode.filter(|mode| mode & 0o600 != 0o600 || *mode > 0o777) {
+            let (found, expected) =
+                (format!("{mode:04o}"), "0600 to 0777, readable and writable by the owner");
+            return Err(Error::Option { option: "mode", found, expected: expected.to_owned() });
         }
         range("role (its bytes)", self.role.len() as u64, 0, MAX_ROLE as u64)?;
         range("max_series_per_family", self.max_series.into(), 1, u32::MAX.into())?;
@@ -181,13 +189,28 @@ impl Builder {
                 reason,
             })?;
         }
-        Ok(())
+        self.encode_common_labels()?;
+        self.encode_process_labels().map(drop)
+    }
+
+    /// The block of common labels.
+    pub(crate) fn encode_common_labels(&self) -> Result<Vec<u8>> {
+        encode_label_block(
+            "common labels",
+            &self.common_labels,
+            dyn_metrics_layout::header::MAX_COMMON_LABELS,
+        )
+    }
+
+    /// The block of this process's labels.
+    pub(crate) fn encode_process_labels(&self) -> Result<Vec<u8>> {
+        encode_label_block("process labels", &self.process_labels, MAX_PROCESS_LABELS)
     }
 }
 
 /// Encodes labels as the format wants them: sorted, no duplicates.
-pub(crate) fn encode_label_block(owner: &str, labels: &[(&str, &str)], limit: usize) -> Result<Vec<u8>> {
-    let mut sorted = labels.to_vec();
+fn encode_label_block(owner: &str, labels: &[(String, String)], limit: usize) -> Result<Vec<u8>> {
+    let mut sorted: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     sorted.sort_unstable();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(Error::DuplicateLabel { metric: owner.to_owned(), label: pair[0].0.to_owned() });

@@ -1,13 +1,16 @@
 //! How a metric is described.
 
 use dyn_metrics_layout::name::{check_label_name, check_metric_name, is_reserved_label};
-use dyn_metrics_layout::record::{MAX_BOUNDS, MAX_STATES};
+use dyn_metrics_layout::record::{MAX_BOUNDS, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, MAX_STATES, Series};
 use dyn_metrics_layout::{GaugeMode, Kind};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shorten};
 
 /// Bounds of a histogram that names none: those of Prometheus' client libraries, for seconds.
 pub const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Longest label block, in bytes: what a record has beside its head.
+const MAX_LABEL_BLOCK: usize = MAX_RECORD - Series::identity_range(MAX_RECORD).start - 16;
 
 /// Description of a metric: name, help and what else there is to say.
 ///
@@ -94,7 +97,8 @@ impl Opts {
     }
 
     /// Most series of the family, 1 or more; what is beyond goes to one series whose label values are
-    /// `__overflow__`, and is counted. The first registration's limit counts.
+    /// `__overflow__`, and is counted. The first registration's limit counts. Registrations at the same moment
+    /// may pass it by their number.
     #[must_use]
     pub const fn max_series(mut self, series: u32) -> Self {
         self.max_series = Some(series);
@@ -141,11 +145,30 @@ impl Opts {
             }
             seen.push(label);
         }
+        self.check_label_lengths(label_names)?;
         match kind {
             Kind::Histogram => self.check_bounds(),
             Kind::StateSet => self.check_states(),
             _ => Ok(()),
         }
+    }
+
+    /// Checks what would otherwise show only when the family is registered already.
+    fn check_label_lengths(&self, label_names: &[&str]) -> Result<()> {
+        let values = self.labels.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+        let given: usize = self.labels.iter().map(|(name, value)| 4 + name.len() + value.len()).sum();
+        let block = given + label_names.iter().map(|name| 4 + name.len()).sum::<usize>();
+        for (what, found, limit) in [
+            ("list of labels", self.labels.len() + label_names.len(), MAX_LABELS),
+            ("label value", values, MAX_LABEL_VALUE),
+            ("label block", block, MAX_LABEL_BLOCK),
+        ] {
+            if found > limit {
+                let source = dyn_metrics_layout::Error::TooLong { what, found, limit };
+                return Err(Error::TooLong { metric: self.name.clone(), source });
+            }
+        }
+        Ok(())
     }
 
     fn check_unit(&self) -> Result<()> {
@@ -186,10 +209,10 @@ impl Opts {
         }
         for (at, state) in self.states.iter().enumerate() {
             if self.states[..at].contains(state) {
-                return fail(format!("hold {state:?} twice"));
+                return fail(format!("hold {} twice, expected once", shorten(state)));
             }
-            if state.len() > dyn_metrics_layout::record::MAX_LABEL_VALUE {
-                return fail(format!("hold one of {} bytes", state.len()));
+            if !(1..=MAX_LABEL_VALUE).contains(&state.len()) {
+                return fail(format!("hold one of {} bytes, expected 1 to {MAX_LABEL_VALUE}", state.len()));
             }
         }
         Ok(())

@@ -55,6 +55,7 @@ impl Segment {
         if !mine {
             return self.existing_family(offset, opts, kind);
         }
+        self.try_again();
         log::debug!("{}: registered {} {:?}", self.path.display(), kind.name(), opts.name);
         self.family_core(offset).map_err(refuse)
     }
@@ -72,14 +73,11 @@ impl Segment {
         let offset = space + STATE_BYTES as u64;
         encode(offset, record)?;
         self.reach(offset)?.store(offset, record)?;
-        let published = self.publish_record(identity, offset)?;
-        if published.1 {
-            self.no_blocks.store(false, crate::local::Ordering::Relaxed);
-            self.slot.forget_refusal();
-        } else {
+        let published = self.publish_record(identity, offset);
+        if !matches!(published, Ok((_, true))) {
             self.keep_spare(space, bytes.next_multiple_of(64));
         }
-        Ok(published)
+        published
     }
 
     fn registrant(&self) -> String {
@@ -160,6 +158,8 @@ impl Segment {
     }
 
     /// Finds or registers the series with this identity: see [`Series`]. None when the family is at its limit.
+    ///
+    /// Registrations of different series at the same moment may pass the limit by their number.
     pub(crate) fn series(
         &'static self,
         family: &'static FamilyCore,
@@ -172,24 +172,27 @@ impl Segment {
         if let Some(offset) = self.find_record(&identity)? {
             return Ok(Some(offset));
         }
-        let state: &'static State = self.at(state_offset(family.offset))?;
-        if !overflow && state.series.fetch_add(1, Ordering::Relaxed) >= u64::from(family.max_series) {
-            state.series.fetch_sub(1, Ordering::Relaxed);
-            state.refused.fetch_add(1, Ordering::Relaxed);
-            self.count(Statistic::RefusedSeriesLimit, 1);
-            return Ok(None);
-        }
         let created_unix_ns = sys::unix_ns();
         let series = Series { family: family.offset, labels, label_count, overflow, created_unix_ns };
         let mut record = vec![0; series.encoded_len()];
         let seed = self.header.hash_seed;
-        let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
-        let published = self.publish(&identity, &mut record, encode);
-        if !overflow && !matches!(published, Ok((_, true))) {
-            state.series.fetch_sub(1, Ordering::Relaxed);
+        // Once for its length: what is too long must not draw space.
+        series.encode(0, seed, &mut record)?;
+        let state: &'static State = self.at(state_offset(family.offset))?;
+        // Counted once published: whoever sees the limit reached sees the series that reached it.
+        if !overflow && load_acquire(&state.series) >= u64::from(family.max_series) {
+            let found = self.find_record(&identity)?; // another thread or process registers it, too
+            if found.is_none() {
+                state.refused.fetch_add(1, Ordering::Relaxed);
+                self.count(Statistic::RefusedSeriesLimit, 1);
+            }
+            return Ok(found);
         }
-        let (offset, mine) = published?;
+        let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
+        let (offset, mine) = self.publish(&identity, &mut record, encode)?;
         if mine {
+            state.series.fetch_add(u64::from(!overflow), Ordering::Release); // pairs with: the load above
+            self.try_again();
             log::debug!("{}: registered a series of {:?}", self.path.display(), family.name);
         }
         Ok(Some(offset))

@@ -71,13 +71,17 @@ impl Registry {
     }
 
     pub(crate) fn with_options(mut options: Builder) -> Result<Self> {
+        // The host may change its directory; registrations go on going to the same segment.
+        if let Ok(path) = std::path::absolute(&options.path) {
+            options.path = path;
+        }
         let segment = attach::open(&options)?;
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
         Ok(Self { inner: Arc::new(Inner { options, current }) })
     }
 
-    /// The segment's path.
+    /// The segment's path, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.options.path

@@ -4,7 +4,7 @@
 //! leads to a whole segment, and the old one stays readable beside it. A replacer that dies before the
 //! exchange leaves a segment of zeros, after it a finished replacement.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
     if keep == Keep::Nothing && !options.force {
         refuse_in_use(&lock, path)?;
     }
+    // Listed before the exchange: after it the next replacer may make its new file under such a name.
+    let earlier = if keep == Keep::Nothing { superseded_files(path) } else { Vec::new() };
     let aside = superseded_name(path);
     if birth::create(&aside, options)?.is_none() {
         return Ok(()); // the random name is taken: the caller looks again
@@ -56,7 +58,9 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
     mark_superseded(&lock);
     log::info!("{}: replaced; the old segment is {}", path.display(), aside.display());
     if keep == Keep::Nothing {
-        remove_superseded(path);
+        for file in earlier.iter().chain([&aside]) {
+            let _ = std::fs::remove_file(file);
+        }
     }
     Ok(())
 }
@@ -106,16 +110,13 @@ fn superseded_name(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Removes every superseded file of `path`.
-fn remove_superseded(path: &Path) {
-    let Some(name) = path.file_name() else { return };
+/// Every superseded file of `path`.
+fn superseded_files(path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name() else { return Vec::new() };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut prefix = name.as_encoded_bytes().to_vec();
     prefix.extend_from_slice(b".superseded-");
-    let Ok(entries) = std::fs::read_dir(directory.unwrap_or(Path::new("."))) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(&prefix) {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+    let Ok(entries) = std::fs::read_dir(directory.unwrap_or(Path::new("."))) else { return Vec::new() };
+    let named = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(&prefix);
+    entries.flatten().filter(named).map(|entry| entry.path()).collect()
 }

@@ -3,7 +3,7 @@
 //! Attached segments are never released while the process lives: handles hold addresses in them.
 #![allow(unsafe_code, reason = "a list of attached segments that are never freed; a borrowed raw descriptor")]
 
-use crate::local::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use crate::local::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -20,9 +20,10 @@ use crate::gauge_cells::GaugeCore;
 use crate::lookup::LocalTable;
 use crate::map::Map;
 use crate::once_map::OnceMap;
-use crate::options::{Builder, MAX_PROCESS_LABELS};
+use crate::options::Builder;
 use crate::slot::SlotClaim;
 use crate::sys::{self, FileId, KeepErrno};
+use crate::wipe;
 
 /// Why something could not be had from the segment. Copied, never allocated: cold paths run in updates.
 #[derive(Clone, Copy, Debug)]
@@ -68,11 +69,14 @@ pub(crate) struct Segment {
     pub(crate) tables: OnceMap<LocalTable>,
     /// Set when a block could not be had; cleared by the next successful registration.
     pub(crate) no_blocks: AtomicBool,
+    /// Set when a gauge found no space for its cell; cleared likewise.
+    pub(crate) gauges_without_space: AtomicBool,
     map: Map,
     fd: AtomicI32,
     file_bytes: AtomicU64,
     /// Space that a lost race left, for the next record: offset / 64 in the upper 48 bits, bytes / 64 below.
-    spare: AtomicU64,
+    /// Wiped in a forked child: the parent will use it.
+    spare: &'static AtomicUsize,
     next: AtomicPtr<Segment>,
 }
 
@@ -96,6 +100,19 @@ pub(crate) fn attached() -> impl Iterator<Item = &'static Segment> {
     })
 }
 
+/// Length of the file, once it is whole: chunks are mapped to their end, and a hole (in a copy, say) that is
+/// written when the filesystem is full would be a SIGBUS.
+fn make_whole(fd: &OwnedFd, chunk_bytes: u32) -> nix::Result<u64> {
+    let stat = nix::sys::stat::fstat(fd)?;
+    let number = |n: i64| u64::try_from(n).unwrap_or(0);
+    let (len, allocated) = (number(stat.st_size), 512 * number(stat.st_blocks));
+    let whole = len.next_multiple_of(u64::from(chunk_bytes));
+    if len < whole || allocated < whole {
+        sys::allocate(fd, 0, whole)?;
+    }
+    Ok(whole)
+}
+
 impl Segment {
     /// The attached segment with this device and inode.
     pub(crate) fn find(id: FileId) -> Option<&'static Self> {
@@ -107,17 +124,17 @@ impl Segment {
         fd: OwnedFd,
         id: FileId,
         header: Header,
-        file_bytes: u64,
         options: &Builder,
     ) -> crate::Result<&'static Self> {
         let io =
             |action, errno: Errno| Error::Io { path: options.path.clone(), action, source: errno.into() };
+        let file_bytes =
+            make_whole(&fd, header.chunk_bytes).map_err(|errno| io("allocate what it lacks", errno))?;
         let map = Map::new(&fd, u64::from(header.chunk_bytes), header.data, header.max_bytes)
             .map_err(|errno| io("map it", errno))?;
-        let pairs: Vec<_> = options.process_labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let process_labels =
-            crate::options::encode_label_block("process labels", &pairs, MAX_PROCESS_LABELS)?;
+        let process_labels = options.encode_process_labels()?;
         let same_boot = header.boot_id == sys::boot_id();
+        let reserve = |errno| io("reserve wipe-on-fork memory", errno);
         let segment = Box::new(Self {
             path: std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone()),
             id,
@@ -127,17 +144,18 @@ impl Segment {
             role: options.role.clone(),
             process_labels,
             process_label_count: options.process_labels.len() as u16,
-            slot: SlotClaim::new().map_err(|errno| io("reserve wipe-on-fork memory", errno))?,
+            slot: SlotClaim::new().map_err(reserve)?,
             extents: OnceMap::new(256),
             families: OnceMap::new(512),
             gauges: OnceMap::new(1024),
             cells: OnceMap::new(4096),
             tables: OnceMap::new(16),
             no_blocks: AtomicBool::new(false),
+            gauges_without_space: AtomicBool::new(false),
             map,
             fd: AtomicI32::new(fd.as_raw_fd()),
             file_bytes: AtomicU64::new(file_bytes),
-            spare: AtomicU64::new(0),
+            spare: &wipe::words(1).map_err(reserve)?[0],
             next: AtomicPtr::new(std::ptr::null_mut()),
         });
         Ok(segment.list(fd))
@@ -170,13 +188,13 @@ impl Segment {
 
     /// Runs `work` with a descriptor of the segment's file.
     ///
-    /// A host that has closed every descriptor, perhaps to open others under the same numbers, gets a new one
-    /// opened by name. Async-signal-safe.
+    /// A host may have closed every descriptor, perhaps to open others under the same numbers, even the segment
+    /// for reading: then a new one is opened by name. Async-signal-safe.
     pub(crate) fn with_fd<R>(&self, work: impl FnOnce(BorrowedFd<'_>) -> nix::Result<R>) -> nix::Result<R> {
         let _errno = KeepErrno::new();
         // SAFETY: a number that is no longer ours, or no descriptor at all, is found out by fstat below.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd.load(Ordering::Acquire).max(0)) };
-        if FileId::of_fd(fd) == Ok(self.id) {
+        if FileId::of_fd(fd) == Ok(self.id) && sys::is_writable(fd) {
             return work(fd);
         }
         let reopened = sys::open_existing(&self.path)?;
@@ -222,6 +240,12 @@ impl Segment {
             max_bytes: self.header.max_bytes,
         };
         let end = self.word(header::RESERVED_END)?;
+        let (found, expected) = (end.load(Ordering::Relaxed), self.header.data);
+        if found < expected {
+            // Damaged: what is drawn there would overwrite the header or the tables behind it.
+            let (what, offset) = ("end of reserved space", header::RESERVED_END);
+            return Err(layout::Error::Corrupt { what, offset, found, expected }.into());
+        }
         space::reserve(end, bytes, align, limits, |needed| self.grow(needed))
     }
 
@@ -246,7 +270,7 @@ impl Segment {
 
     /// Draws space for a record and its state block, zeroed, aligned to 64; a spare one first.
     pub(crate) fn draw_record(&'static self, bytes: u64) -> Granted<u64> {
-        let spare = self.spare.swap(0, Ordering::AcqRel);
+        let spare = self.spare.swap(0, Ordering::AcqRel) as u64;
         let (offset, room) = ((spare >> 16) << 6, (spare & 0xffff) << 6);
         if spare == 0 || room < bytes {
             self.keep_spare(offset, room);
@@ -259,11 +283,22 @@ impl Segment {
         Ok(offset)
     }
 
+    /// Forgets what could not be had: a registration has just succeeded, so it may be to be had now.
+    pub(crate) fn try_again(&'static self) {
+        self.no_blocks.store(false, Ordering::Relaxed);
+        if self.slot.forget_refusal() {
+            let _ = self.claimant();
+        }
+        if self.gauges_without_space.swap(false, Ordering::AcqRel) {
+            self.gauges.for_each(GaugeCore::retry);
+        }
+    }
+
     /// Keeps space that nobody else has seen for the next record.
     pub(crate) fn keep_spare(&self, offset: u64, bytes: u64) {
         let packed = (offset >> 6) << 16 | (bytes.div_ceil(64)).min(0xffff);
         if bytes > 0 {
-            let _ = self.spare.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire);
+            let _ = self.spare.compare_exchange(0, packed as usize, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 

@@ -5,7 +5,7 @@
 //! or exec releases it. `/proc/self/maps` then shows the slot to other copies of this library in the process.
 #![allow(unsafe_code, reason = "maps and unmaps the page that carries the lock; fork handlers")]
 
-use crate::local::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use crate::local::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use dyn_metrics_layout::gauge::Claimant;
@@ -14,6 +14,7 @@ use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
+use crate::gauge_cells::GaugeCore;
 use crate::segment::{Granted, Segment, attached};
 use crate::sys::{self, KeepErrno};
 use crate::wipe;
@@ -28,13 +29,47 @@ pub(crate) enum NoSlot {
 }
 
 const NONE: usize = 0;
-const CLAIMING: usize = 1;
-const CLAIMED: usize = 2;
-const REFUSED: usize = 3;
+const CLAIMED: usize = 1;
+const REFUSED: usize = 2;
+// Any other state is the thread that claims: see this_thread().
 
 /// How often a thread looks again while another one claims, and a process while another one does.
 const PATIENCE: usize = 400;
 const PAUSE: std::time::Duration = std::time::Duration::from_micros(250);
+
+/// How a claim ended.
+#[derive(Clone, Copy, Debug)]
+enum Claimed {
+    Slot(Claimant),
+    /// All slots are taken.
+    Nothing,
+    /// A child forked meanwhile may have inherited the lock, so it was given up.
+    Inherited,
+}
+
+/// Forks of this process: begun, and ended in the parent.
+static FORKS_BEGUN: AtomicUsize = AtomicUsize::new(0);
+static FORKS_ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many forks had begun at a moment when none was under way.
+///
+/// A fork between the opening of a descriptor and the store that tells the fork handler of it goes unseen by
+/// that handler; so whoever claims looks for such a fork afterwards.
+#[derive(Clone, Copy, Debug)]
+struct Forks(usize);
+
+impl Forks {
+    fn none_under_way() -> Option<Self> {
+        let ended = FORKS_ENDED.load(Ordering::SeqCst);
+        let begun = FORKS_BEGUN.load(Ordering::SeqCst);
+        (ended >= begun).then_some(Self(begun))
+    }
+
+    fn have_gone_on(self) -> bool {
+        fence(Ordering::SeqCst); // our stores before, the fork's count after it: one side sees the other's
+        FORKS_BEGUN.load(Ordering::SeqCst) != self.0
+    }
+}
 
 /// The state of this process's claim.
 #[derive(Debug)]
@@ -52,7 +87,7 @@ impl SlotClaim {
         static HANDLERS: AtomicBool = AtomicBool::new(false);
         if !HANDLERS.swap(true, Ordering::AcqRel) {
             // SAFETY: the handlers are plain functions that live as long as the process.
-            unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
+            unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         }
         let (open_fd, open_page) = (AtomicI32::new(-1), AtomicUsize::new(0));
         Ok(Self { own: wipe::words(5)?, open_fd, open_page })
@@ -69,9 +104,9 @@ impl SlotClaim {
         })
     }
 
-    /// Lets a refused claim be tried again: something may have changed.
-    pub(crate) fn forget_refusal(&self) {
-        let _ = self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire);
+    /// Lets a refused claim be tried again: something may have changed. False when none was refused.
+    pub(crate) fn forget_refusal(&self) -> bool {
+        self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn keep(&self, claimant: &Claimant) {
@@ -93,9 +128,11 @@ impl Segment {
             if let Some(claimant) = self.slot.claimed() {
                 return Ok(claimant);
             }
-            match self.slot.own[0].compare_exchange(NONE, CLAIMING, Ordering::AcqRel, Ordering::Acquire) {
+            let me = this_thread();
+            match self.slot.own[0].compare_exchange(NONE, me, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return self.claim(),
                 Err(REFUSED) => return Err(NoSlot::Refused),
+                Err(claimer) if claimer == me => break, // this is a signal handler, and waiting would be in vain
                 Err(_) => pause(),
             }
         }
@@ -104,39 +141,65 @@ impl Segment {
 
     fn claim(&'static self) -> Result<Claimant, NoSlot> {
         let _errno = KeepErrno::new();
-        let claimed = if self.same_boot { self.claim_slot() } else { Ok(None) };
-        self.slot.open_fd.store(-1, Ordering::Release);
-        if let Ok(Some(claimant)) = claimed {
-            self.slot.keep(&claimant);
-            return Ok(claimant);
+        for _ in 0..PATIENCE {
+            let Some(forks) = Forks::none_under_way() else {
+                pause();
+                continue;
+            };
+            let claimed = if self.same_boot { self.claim_slot(forks) } else { Ok(Claimed::Nothing) };
+            match claimed {
+                Ok(Claimed::Slot(claimant)) => {
+                    self.slot.keep(&claimant);
+                    self.gauges.for_each(GaugeCore::retry);
+                    return Ok(claimant);
+                }
+                Ok(Claimed::Inherited) => (),
+                Ok(Claimed::Nothing) | Err(_) => {
+                    self.slot.own[0].store(REFUSED, Ordering::Release);
+                    return Err(NoSlot::Refused);
+                }
+            }
         }
-        self.slot.own[0].store(REFUSED, Ordering::Release);
-        Err(NoSlot::Refused)
+        self.slot.own[0].store(NONE, Ordering::Release);
+        Err(NoSlot::Busy)
     }
 
-    /// Claims a slot, or finds the one that another copy of the library has claimed; none when all are taken.
-    fn claim_slot(&'static self) -> Granted<Option<Claimant>> {
+    /// Claims a slot, or finds the one that another copy of the library has claimed, and leaves no other lock.
+    fn claim_slot(&'static self, forks: Forks) -> Granted<Claimed> {
         let lock = self.with_fd(sys::reopen)?;
-        self.slot.open_fd.store(lock.as_raw_fd(), Ordering::Release);
-        let serialised = self.serialise_claims(&lock);
+        self.slot.open_fd.store(lock.as_raw_fd(), Ordering::SeqCst);
+        let claimed = self.claim_with(&lock, forks);
+        // Closing is not enough: a child may have inherited the descriptor.
+        let kept = matches!(claimed, Ok(Claimed::Slot(_)));
+        let _ = if kept { sys::unlock(&lock, CLAIM_LOCK, 1) } else { sys::unlock(&lock, 0, 0) };
+        drop(lock);
+        self.slot.open_fd.store(-1, Ordering::Release);
+        claimed
+    }
+
+    fn claim_with(&'static self, lock: &OwnedFd, forks: Forks) -> Granted<Claimed> {
+        let serialised = self.serialise_claims(lock);
         if let Some(slot) = self.slot_in_maps(None) {
             return self.adopt_slot(slot);
         }
         for slot in 0..self.header.process_slots {
-            if !sys::try_lock(&lock, process::lock_offset(slot))? {
+            if !sys::try_lock(lock, process::lock_offset(slot))? {
                 continue;
             }
-            let page = self.map_lock_page(&lock, slot)?;
+            let page = self.map_lock_page(lock, slot)?;
+            // From here on a fork is harmless: the handler closes the descriptor, and the page stays here.
+            if forks.have_gone_on() {
+                unmap_lock_page(page);
+                return Ok(Claimed::Inherited);
+            }
             if !serialised && let Some(other) = self.slot_in_maps(Some(slot)).filter(|other| *other < slot) {
-                // SAFETY: the page was mapped just above, without access, and nobody knows of it.
-                unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+                sys::unlock(lock, process::lock_offset(slot), 1)?;
+                unmap_lock_page(page);
                 return self.adopt_slot(other);
             }
-            let claimant = self.write_record(slot)?;
-            sys::unlock(&lock, CLAIM_LOCK)?;
-            return Ok(Some(claimant));
+            return self.write_record(slot).map(Claimed::Slot);
         }
-        Ok(None)
+        Ok(Claimed::Nothing)
     }
 
     /// Keeps other copies of the library, and other processes, from claiming at the same time; false when
@@ -162,7 +225,7 @@ impl Segment {
         if page == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        self.slot.open_page.store(page as usize, Ordering::Release);
+        self.slot.open_page.store(page as usize, Ordering::SeqCst);
         // SAFETY: the range was just mapped; the advice concerns forked children only.
         unsafe { libc::madvise(page, len, libc::MADV_DONTFORK) };
         self.slot.open_page.store(0, Ordering::Release);
@@ -185,16 +248,14 @@ impl Segment {
         found
     }
 
-    fn adopt_slot(&'static self, slot: u32) -> Granted<Option<Claimant>> {
+    fn adopt_slot(&'static self, slot: u32) -> Granted<Claimed> {
         let offset = self.header.process_slot(slot);
         let mut bytes = [0; process::STRIDE];
         self.reach(offset)?.copy(offset, &mut bytes)?;
         let record = Process::decode(&bytes, offset)?;
-        Ok(record.map(|process| Claimant {
-            slot,
-            generation: process.generation as u32,
-            process_id: process.process_id,
-            pid: process.pid,
+        Ok(record.map_or(Claimed::Nothing, |process| {
+            let generation = process.generation as u32;
+            Claimed::Slot(Claimant { slot, generation, process_id: process.process_id, pid: process.pid })
         }))
     }
 
@@ -235,19 +296,35 @@ impl Segment {
     /// Runs `work` while no other thread of this process claims a gauge cell; none when one keeps at it.
     pub(crate) fn serialised<R>(&'static self, slot: u32, work: impl FnOnce() -> R) -> Option<R> {
         let words: &'static SlotWords = self.at(self.header.process_slot(slot)).ok()?;
+        let me = this_thread() as u64;
         for attempt in 0..PATIENCE {
-            if words.claim.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                let done = work();
-                words.claim.store(0, Ordering::Release);
-                return Some(done);
-            }
-            if attempt > 16 {
-                pause();
+            match words.claim.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => {
+                    let done = work();
+                    words.claim.store(0, Ordering::Release);
+                    return Some(done);
+                }
+                Err(claimer) if claimer == me => break, // this is a signal handler, and waiting would be in vain
+                Err(_) if attempt > 16 => pause(),
+                Err(_) => (),
             }
         }
         self.count(Statistic::DroppedBusy, 1);
         None
     }
+}
+
+/// Gives up a page that a claim has mapped, without access, and that nobody else knows of.
+fn unmap_lock_page(page: usize) {
+    // SAFETY: as above: mapped by map_lock_page(), never read or written.
+    unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+}
+
+/// A number that no other thread of the process has, larger than any state: the address of its `errno`.
+/// Async-signal-safe.
+fn this_thread() -> usize {
+    // SAFETY: gives an address, which is not followed.
+    unsafe { libc::__errno_location() as usize }
 }
 
 /// A short sleep; async-signal-safe, unlike a lock.
@@ -326,7 +403,7 @@ extern "C" fn before_fork() {
     let _errno = KeepErrno::new();
     for segment in attached() {
         for _ in 0..PATIENCE / 10 {
-            if segment.slot.own[0].load(Ordering::Acquire) != CLAIMING {
+            if segment.slot.own[0].load(Ordering::Acquire) <= REFUSED {
                 break;
             }
             pause();
@@ -337,12 +414,19 @@ extern "C" fn before_fork() {
             words.forks.fetch_add(1, Ordering::Relaxed);
         }
     }
+    FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// After a fork, in the parent; also when it failed.
+extern "C" fn in_parent() {
+    FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
 }
 
 /// In the child: gives up what a claim in progress in the parent had open, lest the child keep the parent's
 /// lock alive.
 extern "C" fn in_child() {
     let _errno = KeepErrno::new();
+    FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
     wipe::wipe_by_hand();
     for segment in attached() {
         let fd = segment.slot.open_fd.swap(-1, Ordering::AcqRel);
@@ -356,8 +440,7 @@ extern "C" fn in_child() {
         }
         let page = segment.slot.open_page.swap(0, Ordering::AcqRel);
         if page != 0 {
-            // SAFETY: the parent's claim mapped it, without access, and the child knows of no use for it.
-            unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+            unmap_lock_page(page);
         }
     }
 }

@@ -48,18 +48,29 @@ pub(crate) fn page_bytes() -> u32 {
     size.and_then(|n| u32::try_from(n).ok()).unwrap_or(4096)
 }
 
+/// Opens for reading and writing, under a number beyond the standard streams'.
+///
+/// In a host that has closed those, the next descriptors get their numbers, and what anybody prints would be
+/// written into the segment. Std's duplicates are always beyond them.
+fn open(path: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    let fd = nix::fcntl::open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC | flags, mode)?;
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    fd.as_fd().try_clone_to_owned().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
 /// Opens an existing file for reading and writing; never creates, never follows a final symlink, never waits
 /// on a FIFO.
 pub(crate) fn open_existing(path: &Path) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    nix::fcntl::open(path, flags, Mode::empty())
+    open(path, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())
 }
 
 /// Opens the file behind `fd` anew: a descriptor with an open file description of its own.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     let mut path = [0_u8; 32];
     let text = format_fd_path(fd.as_raw_fd(), &mut path);
-    nix::fcntl::open(text, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+    open(text, OFlag::empty(), Mode::empty())
 }
 
 /// `/proc/self/fd/N` without allocating.
@@ -83,14 +94,12 @@ fn format_fd_path(fd: i32, out: &mut [u8; 32]) -> &Path {
 
 /// An unnamed file in `directory`.
 pub(crate) fn open_unnamed(directory: &Path) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    nix::fcntl::open(directory, flags, Mode::from_bits_truncate(0o600))
+    open(directory, OFlag::O_TMPFILE, Mode::from_bits_truncate(0o600))
 }
 
 /// A new file at `path`, which must not exist.
 pub(crate) fn create_new(path: &Path) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o600))
+    open(path, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, Mode::from_bits_truncate(0o600))
 }
 
 /// Gives an unnamed file its name; fails with `EEXIST` when the name is taken.
@@ -129,6 +138,11 @@ impl FileId {
     }
 }
 
+/// Whether `fd` can be read and written.
+pub(crate) fn is_writable(fd: impl AsFd) -> bool {
+    fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
+}
+
 const fn lock_request(kind: libc::c_int, offset: u64, len: u64) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
@@ -148,9 +162,9 @@ pub(crate) fn try_lock(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
     }
 }
 
-/// Gives up the lock on the byte at `offset`.
-pub(crate) fn unlock(fd: impl AsFd, offset: u64) -> nix::Result<()> {
-    fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_UNLCK, offset, 1))).map(drop)
+/// Gives up the locks on `len` bytes at `offset`; on all behind it when `len` is 0.
+pub(crate) fn unlock(fd: impl AsFd, offset: u64, len: u64) -> nix::Result<()> {
+    fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_UNLCK, offset, len))).map(drop)
 }
 
 /// The first byte of `len` from `offset` on which another open file description holds a lock.
@@ -160,7 +174,10 @@ pub(crate) fn first_lock(fd: impl AsFd, offset: u64, len: u64) -> nix::Result<Op
     Ok((libc::c_int::from(request.l_type) != libc::F_UNLCK).then_some(request.l_start as u64))
 }
 
-/// Makes the file at least `len` bytes long, with every byte allocated.
+/// How often an allocation that a signal has interrupted is tried again.
+const ALLOCATE_ATTEMPTS: usize = 1000;
+
+/// Makes `len` bytes from `from` on part of the file, with every byte allocated.
 ///
 /// Looks at the file size limit first: beyond it the kernel would kill the process.
 pub(crate) fn allocate(fd: impl AsFd, from: u64, len: u64) -> nix::Result<()> {
@@ -170,12 +187,16 @@ pub(crate) fn allocate(fd: impl AsFd, from: u64, len: u64) -> nix::Result<()> {
         return Err(Errno::EFBIG);
     }
     let mode = nix::fcntl::FallocateFlags::empty();
-    loop {
-        match nix::fcntl::fallocate(fd.as_fd(), mode, from as i64, len as i64) {
+    let attempt = || nix::fcntl::fallocate(fd.as_fd(), mode, from as i64, len as i64);
+    // A signal undoes what was allocated so far. Signals that come faster than a chunk takes must not hold the
+    // host here for ever.
+    for _ in 0..ALLOCATE_ATTEMPTS {
+        match attempt() {
             Err(Errno::EINTR) => (),
             done => return done,
         }
     }
+    attempt()
 }
 
 /// Keeps `errno` while it lives: cold paths run inside updates, which must not change it.
@@ -213,7 +234,7 @@ mod tests {
         let other = reopen(fd).unwrap();
         assert_eq!(first_lock(&other, 1 << 41, 1 << 42).unwrap(), Some(1 << 42));
         assert!(!try_lock(&other, 1 << 42).unwrap());
-        unlock(fd, 1 << 42).unwrap();
+        unlock(fd, 1 << 42, 1).unwrap();
         assert!(try_lock(&other, 1 << 42).unwrap());
     }
 

@@ -38,11 +38,11 @@ use dyn_metrics_layout::FORMAT_VERSION;
 use dyn_metrics_layout::header::Statistic;
 
 use super::number;
-use crate::snapshot::{
-    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot, Skipped,
-    Snapshot, Value,
-};
 use crate::skip::Skip;
+use crate::snapshot::{
+    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot,
+    Skipped, Snapshot, Value,
+};
 
 /// Appends `snapshot` to `out` as one JSON object on one line.
 pub fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
@@ -252,7 +252,7 @@ mod tests {
     use dyn_metrics_layout::{GaugeMode, Kind};
 
     fn family(kind: Kind, value: Value) -> FamilySnapshot {
-        let labels = [("model".to_owned(), "a\"\\\n\u{1}é".to_owned())].into_iter().collect();
+        let labels = [("model", "a\"\\\n\u{1}é")].into_iter().collect();
         FamilySnapshot {
             name: "f".into(),
             help: "h".into(),

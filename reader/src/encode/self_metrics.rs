@@ -52,7 +52,7 @@ fn counter(name: &'static str, help: &'static str, samples: Vec<(Labels, u64)>) 
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs.iter().copied().collect()
 }
 
 fn served(snapshot: &Snapshot) -> impl Iterator<Item = &SegmentReport> {

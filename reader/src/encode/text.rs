@@ -126,7 +126,14 @@ struct Bounds {
 
 impl Bounds {
     /// Appends the cumulative buckets and returns the count of all.
-    fn encode(&mut self, name: &str, labels: &Labels, upper: &[f64], buckets: &[u64], out: &mut Vec<u8>) -> u64 {
+    fn encode(
+        &mut self,
+        name: &str,
+        labels: &Labels,
+        upper: &[f64],
+        buckets: &[u64],
+        out: &mut Vec<u8>,
+    ) -> u64 {
         if self.labels.is_empty() || !self.of.iter().copied().eq(upper.iter().map(|x| x.to_bits())) {
             self.of = upper.iter().map(|bound| bound.to_bits()).collect();
             let all = upper.iter().copied().chain([f64::INFINITY]);
@@ -145,13 +152,13 @@ impl Bounds {
 mod tests {
     use super::*;
     use crate::collector::Collector;
-    use crate::testing::{Builder, every_kind, family, live};
+    use crate::testing::{Builder, every_kind, family, live, scratch};
     use dyn_metrics_layout::record::Texts;
     use dyn_metrics_layout::{GaugeMode, Representation};
 
     /// What a collector says about a segment alone in a directory, its path replaced.
     fn page(built: &Builder, living: &[u32]) -> String {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let path = directory.path().join("segment");
         built.write(&path);
         let _alive: Vec<_> = living.iter().map(|slot| live(&path, *slot)).collect();

@@ -63,7 +63,7 @@ fn add(core: Option<&'static GaugeCore>, number: Number) {
 }
 
 fn value(core: Option<&'static GaugeCore>, representation: Representation) -> Number {
-    let value = core.and_then(|core| core.value(representation));
+    let value = core.and_then(GaugeCore::value);
     value.unwrap_or(Number::Integer(0)).convert(representation)
 }
 
@@ -101,7 +101,7 @@ impl Gauge {
         self.add(n.wrapping_neg());
     }
 
-    /// This process's value.
+    /// This process's value; 0 while it has set none.
     #[must_use]
     pub fn value(&self) -> i64 {
         match value(self.0, Representation::Integer) {

@@ -9,7 +9,8 @@
 //! Sequences"; both for `__rseq_offset`, `__rseq_size` and the meaning of `cpu_id`.
 #![allow(unsafe_code, reason = "restartable sequences are assembly; run-time look-up of glibc's symbols")]
 
-use crate::local::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+use crate::local::{AtomicIsize, AtomicUsize, Ordering};
+use crate::once_map::OnceValue;
 
 #[cfg(not(target_arch = "x86_64"))]
 mod fallback;
@@ -36,14 +37,8 @@ pub(crate) enum Path {
 ///
 /// Without a lock, for the sake of forked children: threads that meet here decide the same.
 pub(crate) fn path() -> Path {
-    static PATH: AtomicPtr<Path> = AtomicPtr::new(std::ptr::null_mut());
-    let mut decided = PATH.load(Ordering::Acquire);
-    if decided.is_null() {
-        decided = Box::into_raw(Box::new(decide()));
-        PATH.store(decided, Ordering::Release);
-    }
-    // SAFETY: not null, so it came from Box::into_raw above, and is never freed.
-    unsafe { *decided }
+    static PATH: OnceValue<Path> = OnceValue::new();
+    PATH.get_or(|| Some(decide())).copied().unwrap_or(Path::Shared("undecided"))
 }
 
 fn decide() -> Path {

@@ -1,0 +1,191 @@
+//! Models of the segment's protocols: every interleaving, every value a relaxed load may see, threads that
+//! vanish as killed processes do.
+//!
+//! # THESE TESTS ARE NOT RUN BY A PLAIN `cargo test`
+//!
+//! Without `--cfg loom` every file in `tests/` is empty. Run them with
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test -p dyn-metrics-loom-tests --release
+//! ```
+//!
+//! which is what `make test` does, in a target directory of its own.
+//!
+//! # What a model is
+//!
+//! Each file in `tests/` is one model. It calls the functions of `dyn_metrics_layout` that production calls,
+//! on loom's atomics, from at most three threads. The words of a segment that a model needs are loom atomics
+//! in an ordinary structure: loom's atomics have no layout, so `view` is not part of it.
+//!
+//! Each model has broken twins: one step implemented here, with one ordering or one instruction weakened,
+//! under `#[should_panic(expected = ...)]`. A twin that ran through would mean that loom doesn't see the step.
+//!
+//! A process dies in a model by `dyn_metrics_layout::sync::vanish_before_write`, which stops a thread for ever
+//! before a chosen write of the production code. A `Life` is its lock byte: free only after everything that the
+//! process did, and whoever finds it free sees all of that.
+//!
+//! # Bounds
+//!
+//! Most models explore every execution. Where that takes too long, the model says how often threads may be
+//! interrupted in one execution (loom's preemption bound); `DYN_LOOM_PREEMPTIONS=4` raises such bounds to at
+//! least 4, `=all` removes them.
+//!
+//! # What is not modelled
+//!
+//! The kernel (locks, `fallocate`, `linkat`), restartable sequences (a model's CPU runs one thread), and
+//! values older than the last seven stores of a word, which loom forgets.
+
+#[cfg(loom)]
+pub use model::{Executions, Life, Records, explore, explore_bounded};
+
+#[cfg(loom)]
+mod model {
+    use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+
+    /// What a model's executions had as outcomes, over all of them.
+    ///
+    /// To show that a model isn't vacuous: that readers were early and late, that each side won once.
+    #[derive(Clone, Debug)]
+    pub struct Executions<T>(Arc<Mutex<BTreeSet<T>>>);
+
+    impl<T: Ord + Clone> Executions<T> {
+        /// Notes an outcome.
+        ///
+        /// # Panics
+        /// When a model panicked while it noted one.
+        pub fn note(&self, outcome: T) {
+            self.0.lock().expect("no execution panicked here").insert(outcome);
+        }
+
+        /// Every outcome.
+        ///
+        /// # Panics
+        /// As [`Self::note`].
+        #[must_use]
+        pub fn outcomes(&self) -> Vec<T> {
+            self.0.lock().expect("no execution panicked here").iter().cloned().collect()
+        }
+    }
+
+    /// Runs every execution of `model`; returns the outcomes that it noted, in order.
+    ///
+    /// # Panics
+    /// When an execution does.
+    pub fn explore<T, F>(model: F) -> Vec<T>
+    where
+        T: Ord + Clone + Send + 'static,
+        F: Fn(&Executions<T>) + Send + Sync + 'static,
+    {
+        check(None, model)
+    }
+
+    /// As [`explore`], but only executions with at most this many interruptions of threads.
+    ///
+    /// # Panics
+    /// When an execution does.
+    pub fn explore_bounded<T, F>(preemptions: usize, model: F) -> Vec<T>
+    where
+        T: Ord + Clone + Send + 'static,
+        F: Fn(&Executions<T>) + Send + Sync + 'static,
+    {
+        let bound = match std::env::var("DYN_LOOM_PREEMPTIONS").as_deref() {
+            Ok("all") => None,
+            Ok(bound) => Some(bound.parse().unwrap_or(0).max(preemptions)),
+            Err(_) => Some(preemptions),
+        };
+        check(bound, model)
+    }
+
+    fn check<T, F>(preemptions: Option<usize>, model: F) -> Vec<T>
+    where
+        T: Ord + Clone + Send + 'static,
+        F: Fn(&Executions<T>) + Send + Sync + 'static,
+    {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = preemptions;
+        builder.max_branches = 10_000;
+        let executions = Executions(Arc::new(Mutex::new(BTreeSet::new())));
+        let report = Report { count: Arc::new(Mutex::new(0)), start: Instant::now() };
+        let (seen, count) = (executions.clone(), Arc::clone(&report.count));
+        builder.check(move || {
+            *count.lock().expect("counting doesn't panic") += 1;
+            model(&seen);
+        });
+        executions.outcomes()
+    }
+
+    /// Says at the end, also of a panic, how much was explored.
+    struct Report {
+        count: Arc<Mutex<u64>>,
+        start: Instant,
+    }
+
+    impl Drop for Report {
+        fn drop(&mut self) {
+            let test = std::thread::current().name().unwrap_or("model").to_owned();
+            let count = self.count.lock().map_or(0, |count| *count);
+            println!("{test}: {count} executions in {:.2} s", self.start.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The lock byte of a process.
+    ///
+    /// The kernel frees it after the last instruction of the process, and its own lock orders that before
+    /// the answer to whoever asks.
+    #[derive(Debug)]
+    pub struct Life(AtomicU64);
+
+    impl Life {
+        /// Of a process that lives.
+        #[must_use]
+        #[allow(clippy::new_without_default, reason = "a life starts in a model, explicitly")]
+        pub fn new() -> Self {
+            Self(AtomicU64::new(1))
+        }
+
+        /// The process ends: the last thing that its thread does.
+        pub fn end(&self) {
+            self.0.store(0, Ordering::Release);
+        }
+
+        /// Asks whether the process has ended.
+        #[must_use]
+        pub fn has_ended(&self) -> bool {
+            load_acquire(&self.0) == 0
+        }
+    }
+
+    /// Records of two words each: an identity, and its complement, which shows half a record.
+    #[derive(Debug)]
+    pub struct Records(Vec<[AtomicU64; 2]>);
+
+    impl Records {
+        /// Space for this many records, all zero.
+        #[must_use]
+        pub fn zeroed(count: usize) -> Self {
+            Self((0..count).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect())
+        }
+
+        /// Completes record `n`, which nobody else can see yet, and returns its offset.
+        pub fn write(&self, n: usize, identity: u64) -> u64 {
+            self.0[n][0].store(identity, Ordering::Relaxed);
+            self.0[n][1].store(!identity, Ordering::Relaxed);
+            64 * (n as u64 + 1)
+        }
+
+        /// The identity of the record at `offset`.
+        ///
+        /// # Panics
+        /// When the record isn't complete.
+        #[must_use]
+        pub fn identity(&self, offset: u64) -> u64 {
+            let [first, second] = &self.0[offset as usize / 64 - 1];
+            let identity = first.load(Ordering::Relaxed);
+            assert_eq!(second.load(Ordering::Relaxed), !identity, "half a record");
+            identity
+        }
+    }
+}

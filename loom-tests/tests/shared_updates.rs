@@ -1,0 +1,131 @@
+//! Updates of a shared block, by atomics, against a reading scrape: nothing is lost, and totals never fall.
+#![cfg(loom)]
+
+use dyn_metrics_layout::extent::{add_shared, add_shared_float};
+use dyn_metrics_layout::kind::Number;
+use dyn_metrics_layout::gauge::{Claimant, GaugeCell};
+use dyn_metrics_layout::sync::{AtomicU64, Ordering};
+use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_loom_tests::{explore, explore_bounded};
+use loom::sync::Arc;
+use loom::thread;
+
+/// A tally's words: the count, and the sum as a double.
+type Tally = (AtomicU64, AtomicU64);
+type Observe = fn(&Tally);
+
+fn production(tally: &Tally) {
+    add_shared(&tally.0, 1);
+    add_shared_float(&tally.1, 0.5);
+}
+
+fn read(tally: &Tally) -> (u64, f64) {
+    (tally.0.load(Ordering::Relaxed), f64::from_bits(tally.1.load(Ordering::Relaxed)))
+}
+
+/// Two threads observe 0.5, one of them twice, while a third one reads twice.
+fn observers_and_reader(observe: Observe) -> Vec<(u64, u64)> {
+    explore_bounded(2, move |outcomes| {
+        let tally: Arc<Tally> = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        let (one, two) = (Arc::clone(&tally), Arc::clone(&tally));
+        let first = thread::spawn(move || observe(&one));
+        let second = thread::spawn(move || {
+            observe(&two);
+            observe(&two);
+        });
+        let (early, late) = (read(&tally), read(&tally));
+        assert!(early.0 <= late.0 && early.1 <= late.1, "a total fell: {early:?}, then {late:?}");
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(read(&tally), (3, 1.5), "observations were lost");
+        outcomes.note((early.0, late.0));
+    })
+}
+
+#[test]
+fn observations_in_a_shared_block_add_up() {
+    let outcomes = observers_and_reader(production);
+    let every: Vec<_> = (0..=3).flat_map(|early| (early..=3).map(move |late| (early, late))).collect();
+    assert_eq!(outcomes, every, "each pair of totals can be read");
+}
+
+fn plain_count(tally: &Tally) {
+    tally.0.store(tally.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    add_shared_float(&tally.1, 0.5);
+}
+
+#[test]
+#[should_panic(expected = "observations were lost")]
+fn twin_a_plain_addition_loses_counts() {
+    observers_and_reader(plain_count);
+}
+
+fn plain_sum(tally: &Tally) {
+    add_shared(&tally.0, 1);
+    let sum = f64::from_bits(tally.1.load(Ordering::Relaxed)) + 0.5;
+    tally.1.store(sum.to_bits(), Ordering::Relaxed);
+}
+
+#[test]
+#[should_panic(expected = "observations were lost")]
+fn twin_a_plain_addition_of_doubles_loses_some() {
+    observers_and_reader(plain_sum);
+}
+
+/// Adds to the sum what it read before, after a lost compare-and-swap.
+fn stale_sum(tally: &Tally) {
+    add_shared(&tally.0, 1);
+    let seen = tally.1.load(Ordering::Relaxed);
+    let sum = (f64::from_bits(seen) + 0.5).to_bits();
+    if let Err(now) = tally.1.compare_exchange(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
+        let _ = tally.1.compare_exchange(now, sum, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+#[test]
+#[should_panic(expected = "a total fell")]
+fn twin_a_stale_sum_makes_totals_fall() {
+    observers_and_reader(stale_sum);
+}
+
+type Add = fn(&GaugeCell, Number, Representation, GaugeMode);
+
+fn production_add(cell: &GaugeCell, number: Number, to: Representation, mode: GaugeMode) {
+    cell.half(0).add(number, to, mode, || 1);
+}
+
+/// Two threads of a process add to its gauge.
+fn two_threads_add_to_a_gauge(add: Add, number: Number, mode: GaugeMode) {
+    const ME: Claimant = Claimant { slot: 1, generation: 1, process_id: 1, pid: 1 };
+    explore(move |_: &dyn_metrics_loom_tests::Executions<()>| {
+        let to = number.representation();
+        let cell = Arc::new(GaugeCell::zeroed());
+        cell.begin(8192, 640, &ME, to);
+        let other = Arc::clone(&cell);
+        let second = thread::spawn(move || add(&other, number, to, mode));
+        add(&cell, number, to, mode);
+        second.join().unwrap();
+        assert_eq!(cell.half(0).value(to, mode), Some(number.plus(number)), "an addition was lost");
+    });
+}
+
+#[test]
+fn additions_to_a_gauge_by_two_threads_add_up() {
+    for number in [Number::Integer(4), Number::Float(0.5), Number::Nanoseconds(-7)] {
+        for mode in [GaugeMode::LiveSum, GaugeMode::Max, GaugeMode::MostRecent] {
+            two_threads_add_to_a_gauge(production_add, number, mode);
+        }
+    }
+}
+
+fn plain_add(cell: &GaugeCell, number: Number, to: Representation, mode: GaugeMode) {
+    let word = &cell.half(0).value;
+    let old = Number::from_bits(mode.decode(word.load(Ordering::Relaxed), to).unwrap_or(0), to);
+    word.store(mode.encode(old.plus(number).to_bits(), to), Ordering::Relaxed);
+}
+
+#[test]
+#[should_panic(expected = "an addition was lost")]
+fn twin_a_plain_addition_to_a_gauge_loses_one() {
+    two_threads_add_to_a_gauge(plain_add, Number::Integer(4), GaugeMode::Max);
+}

@@ -1,0 +1,102 @@
+//! Gauges of several processes and files.
+
+use dyn_metrics_layout::GaugeMode;
+use dyn_metrics_layout::gauge::NEXT;
+use dyn_metrics_layout::kind::Number as GaugeNumber;
+use dyn_metrics_layout::link::Link;
+
+use super::*;
+use crate::testing::Alive;
+
+/// Segments with one gauge series of `mode`: a living process (slot 0) set 5 at 50, a dead one (slot 1) set
+/// 9 at 90 in a cell that retains 2 of an earlier one.
+fn gauge_bench(mode: GaugeMode, keep_dead: u32) -> (Bench, Alive) {
+    let mut built = Builder::new(1);
+    let gauge = built.family(&Family { mode, keep_dead, ..family("g", Kind::Gauge) });
+    let series = built.series(gauge, &[]);
+    let (living, dead, earlier) = (claimant(0, 2, 10), claimant(1, 3, 10), claimant(1, 2, 30));
+    built.process(&living, "living");
+    built.process(&dead, "dead");
+    built.gauge(series, &living, mode, GaugeNumber::Integer(5), 50);
+    let integer = Representation::Integer;
+    built.gauge_with(series, |cell, place| {
+        cell.begin(place, series, &earlier, integer);
+        cell.half(0).set(GaugeNumber::Integer(2), integer, mode, || 20);
+        let reading = cell.read(place).unwrap();
+        let half = cell.take_over(place, &reading, &dead, integer, mode).unwrap();
+        cell.half(half).set(GaugeNumber::Integer(9), integer, mode, || 90);
+    });
+    let bench = Bench::new("segment");
+    bench.write("segment", &built);
+    let alive = live(&bench.path("segment"), 0);
+    (bench, alive)
+}
+
+#[test]
+fn the_ten_modes_combine_the_living_and_the_dead() {
+    for (mode, both, nobody) in [
+        (GaugeMode::Sum, "16", Some("16")),
+        (GaugeMode::Min, "2", Some("2")),
+        (GaugeMode::Max, "9", Some("9")),
+        (GaugeMode::MostRecent, "9", Some("9")),
+        (GaugeMode::LiveSum, "5", Some("0")),
+        (GaugeMode::LiveMin, "5", None),
+        (GaugeMode::LiveMax, "5", None),
+        (GaugeMode::LiveMostRecent, "5", None),
+    ] {
+        let (mut bench, alive) = gauge_bench(mode, 0);
+        assert_eq!(bench.samples(), [format!("g {both}")], "{mode:?}");
+        drop(alive);
+        bench.pass(Duration::from_secs(1));
+        let expected: Vec<String> = nobody.iter().map(|value| format!("g {value}")).collect();
+        assert_eq!(bench.samples(), expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn all_shows_each_process_and_tells_equal_pids_apart() {
+    let (mut bench, alive) = gauge_bench(GaugeMode::All, 1);
+    assert_eq!(bench.samples(), ["g{pid=\"10\"} 5", "g{pid=\"10-00abc1\"} 9"]);
+    drop(alive);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.samples(), ["g{pid=\"10\"} 9"]);
+    let (mut bench, _alive) = gauge_bench(GaugeMode::LiveAll, 1);
+    assert_eq!(bench.samples(), ["g{pid=\"10\"} 5"]);
+}
+
+#[test]
+fn a_process_counts_with_its_newest_file() {
+    let mode = GaugeMode::Sum;
+    let build = |created, value| {
+        let mut built = Builder::new(created);
+        let gauge = built.family(&Family { mode, ..family("g", Kind::Gauge) });
+        let series = built.series(gauge, &[]);
+        built.gauge(series, &claimant(0, 1, 10), mode, GaugeNumber::Integer(value), 0);
+        built
+    };
+    let mut bench = Bench::new("*");
+    bench.write("a", &build(3, 1));
+    bench.write("a.superseded-1", &build(1, 10));
+    bench.write("a.superseded-2", &build(2, 100));
+    assert_eq!(bench.samples(), ["g 1"]);
+    // In another segment the same process counts beside.
+    bench.write("b", &build(1, 1000));
+    assert_eq!(bench.samples(), ["g 1001"]);
+}
+
+#[test]
+fn a_list_of_gauge_cells_that_runs_in_a_circle_shows_nothing() {
+    let mode = GaugeMode::Sum;
+    let mut built = Builder::new(1);
+    let gauge = built.family(&Family { mode, ..family("g", Kind::Gauge) });
+    let series = built.series(gauge, &[]);
+    let cells: Vec<_> = (0..5)
+        .map(|slot| built.gauge(series, &claimant(slot, 1, slot), mode, GaugeNumber::Integer(1), 0))
+        .collect();
+    let next = cells[0] + NEXT;
+    built.set(next, Link::pack(cells[3], next));
+    let mut bench = Bench::new("segment");
+    bench.write("segment", &built);
+    assert_eq!(bench.samples(), ["g 0"]);
+    assert_eq!(bench.skipped(), [(Reason::Gauge, 1)]);
+}

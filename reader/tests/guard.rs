@@ -1,0 +1,134 @@
+//! The SIGBUS guard, in processes of their own: a file is truncated under the map that is being read.
+#![allow(unsafe_code, reason = "faults on purpose in a map of its own, and installs a handler")]
+
+#[path = "../src/testing.rs"]
+mod testing;
+
+use std::fs::{File, OpenOptions};
+use std::num::NonZeroUsize;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyn_metrics_layout::Kind;
+use dyn_metrics_reader::{Collector, Error, SegmentState, Value, guard};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+
+const SCENARIO: &str = "DYN_METRICS_GUARD_SCENARIO";
+const DIRECTORY: &str = "DYN_METRICS_GUARD_DIRECTORY";
+const SURVIVED: i32 = 40;
+const CHAINED: i32 = 41;
+
+/// Runs a scenario in a child, which is this binary again.
+fn child(scenario: &str) -> ExitStatus {
+    // Removed by the parent, because the child may die.
+    let directory = testing::scratch();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "scenario", "--nocapture"]);
+    command.env(SCENARIO, scenario).env(DIRECTORY, directory.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap()
+}
+
+#[test]
+fn without_a_guard_a_truncated_segment_kills_its_reader() {
+    assert_eq!(child("unguarded").signal(), Some(Signal::SIGBUS as i32));
+}
+
+#[test]
+fn with_a_guard_it_is_reported_and_the_rest_served() {
+    assert_eq!(child("guarded").code(), Some(SURVIVED));
+}
+
+#[test]
+fn a_fault_elsewhere_goes_to_the_handler_before() {
+    assert_eq!(child("chained").code(), Some(CHAINED));
+}
+
+#[test]
+fn a_fault_elsewhere_kills_when_there_was_no_handler() {
+    assert_eq!(child("foreign").signal(), Some(Signal::SIGBUS as i32));
+}
+
+#[test]
+fn a_signal_that_somebody_sent_kills_as_ever() {
+    assert_eq!(child("sent").signal(), Some(Signal::SIGBUS as i32));
+}
+
+/// Not a test: what the child does.
+#[test]
+fn scenario() {
+    if std::env::var_os(SCENARIO).is_some() {
+        // The standard library's own handler would swallow a signal that somebody sent.
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action needs no handler.
+        unsafe { sigaction(Signal::SIGBUS, &action) }.unwrap();
+    }
+    match std::env::var(SCENARIO).as_deref() {
+        Ok("unguarded") => truncate_while_reading(),
+        Ok("guarded") => {
+            guard::install().unwrap();
+            guard::install().unwrap();
+            truncate_while_reading();
+            std::process::exit(SURVIVED);
+        }
+        Ok("chained") => {
+            let handler = SigHandler::Handler(exit_from_handler);
+            let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+            // SAFETY: the handler only ends the process, which is async-signal-safe.
+            unsafe { sigaction(Signal::SIGBUS, &action) }.unwrap();
+            guard::install().unwrap();
+            fault();
+        }
+        Ok("foreign") => {
+            guard::install().unwrap();
+            fault();
+        }
+        Ok("sent") => {
+            guard::install().unwrap();
+            raise(Signal::SIGBUS).unwrap();
+        }
+        _ => (),
+    }
+}
+
+extern "C" fn exit_from_handler(_: i32) {
+    // SAFETY: async-signal-safe.
+    unsafe { libc::_exit(CHAINED) };
+}
+
+/// Collects from two segments, one of which shrinks after its length was looked at and before it is read.
+fn truncate_while_reading() {
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let (whole, shrunk) = (directory.join("whole"), directory.join("shrunk"));
+    testing::every_kind(1).write(&whole);
+    testing::every_kind(2).write(&shrunk);
+    let file = OpenOptions::new().write(true).open(&shrunk).unwrap();
+    let truncate: Arc<dyn Fn() -> Instant + Send + Sync> = Arc::new(move || {
+        file.set_len(0).unwrap();
+        Instant::now()
+    });
+    let mut collector = Collector::with_clock(&[directory.to_str().unwrap().to_owned()], truncate);
+    let snapshot = collector.collect();
+    let states: Vec<_> = snapshot.segments.iter().map(|segment| &segment.state).collect();
+    assert!(matches!(states[0], SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{states:?}");
+    assert!(matches!(states[1], SegmentState::Ok), "{states:?}");
+    let histogram = snapshot.families.iter().find(|family| family.kind == Kind::Histogram).unwrap();
+    let Value::Histogram { buckets, .. } = &histogram.series[0].value else { panic!("{histogram:?}") };
+    assert_eq!(buckets.iter().sum::<u64>(), 7, "only the whole one counts");
+}
+
+/// Reads beyond the end of a file mapped by nobody but this test.
+fn fault() {
+    let file: File = tempfile::tempfile().unwrap();
+    file.set_len(4096).unwrap();
+    let len = NonZeroUsize::new(4096).unwrap();
+    // SAFETY: a fresh mapping, never unmapped.
+    let page = unsafe { mmap(None, len, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, &file, 0) }.unwrap();
+    file.set_len(0).unwrap();
+    // SAFETY: the address stays mapped; what the read raises is the point.
+    let byte = unsafe { page.cast::<u8>().as_ptr().read_volatile() };
+    panic!("read {byte} where there is no file");
+}
