@@ -56,7 +56,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log_level);
-    dyn_metrics_reader::guard::install();
+    if let Err(error) = dyn_metrics_reader::guard::install() {
+        tracing::warn!(%error, "running without a guard: a truncated segment would end the exporter");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&error),

@@ -166,8 +166,7 @@ impl Meta {
     /// Packs the meta word of a half that names this owner.
     #[must_use]
     pub const fn pack(self, process_id: u64) -> u64 {
-        let body =
-            self.pid as u64 | (self.representation as u64) << 32 | (self.retained as u64) << 36;
+        let body = self.pid as u64 | (self.representation as u64) << 32 | (self.retained as u64) << 36;
         body | check16(body, process_id) << 48
     }
 
@@ -496,7 +495,8 @@ mod tests {
 
     #[test]
     fn the_cell_published_last_is_the_newest() {
-        let (first, second, head) = (owned_by_a(GaugeMode::Sum, 1), owned_by_a(GaugeMode::Sum, 2), AtomicU64::new(0));
+        let (first, second, head) =
+            (owned_by_a(GaugeMode::Sum, 1), owned_by_a(GaugeMode::Sum, 2), AtomicU64::new(0));
         first.publish(PLACE, &head, 72).unwrap();
         second.publish(2 * PLACE, &head, 72).unwrap();
         assert_eq!(Link::unpack(head.load(Ordering::Relaxed), 72), Ok(Some(2 * PLACE)));
@@ -533,7 +533,11 @@ mod tests {
             cell.begin(PLACE, 640, &A, Representation::Integer);
             cell.half(0).add(Number::Integer(-4), Representation::Integer, mode, || 1);
             cell.half(0).add(Number::Float(1.4), Representation::Integer, mode, || 1);
-            assert_eq!(cell.half(0).value(Representation::Integer, mode), Some(Number::Integer(-3)), "{mode:?}");
+            assert_eq!(
+                cell.half(0).value(Representation::Integer, mode),
+                Some(Number::Integer(-3)),
+                "{mode:?}"
+            );
         }
     }
 

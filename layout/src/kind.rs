@@ -181,10 +181,7 @@ impl GaugeMode {
     /// Whether only living processes count.
     #[must_use]
     pub const fn is_live(self) -> bool {
-        matches!(
-            self,
-            Self::LiveAll | Self::LiveMin | Self::LiveMax | Self::LiveSum | Self::LiveMostRecent
-        )
+        matches!(self, Self::LiveAll | Self::LiveMin | Self::LiveMax | Self::LiveSum | Self::LiveMostRecent)
     }
 
     /// Whether each process shows as its own sample.

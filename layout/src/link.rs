@@ -81,8 +81,7 @@ impl CellLink {
             return Ok(None);
         }
         let body = word & CELL_MASK;
-        let link =
-            Self { extent: (body >> WORD_BITS) << 6, word: (body & ((1 << WORD_BITS) - 1)) as u32 };
+        let link = Self { extent: (body >> WORD_BITS) << 6, word: (body & ((1 << WORD_BITS) - 1)) as u32 };
         let expected = link.pack(place);
         if word == expected {
             Ok(Some(link))

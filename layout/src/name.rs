@@ -125,7 +125,9 @@ impl PartialEq for Taken<'_> {
 pub fn taken_names(name: &str, kind: Kind) -> impl Iterator<Item = Taken<'_>> {
     let stem = |suffix| name.strip_suffix(suffix);
     let (base, suffixes): (&str, &'static [&'static str]) = match kind {
-        Kind::Counter => stem("_total").map_or((name, &["", "_created"]), |b| (b, &["", "_total", "_created"])),
+        Kind::Counter => {
+            stem("_total").map_or((name, &["", "_created"]), |b| (b, &["", "_total", "_created"]))
+        }
         Kind::Info => stem("_info").map_or((name, &[""]), |b| (b, &["", "_info"])),
         Kind::Histogram | Kind::ExponentialHistogram => {
             (name, &["", "_bucket", "_count", "_sum", "_created"])
@@ -145,13 +147,20 @@ pub fn clash(name: &str, kind: Kind, other: &str, other_kind: Kind) -> bool {
 /// Calls `visit` with the name of every family that could clash with this one, whatever its kind.
 ///
 /// `buffer` must hold [`MAX_NAME`] + 32 bytes; longer candidates can't exist and are left out.
-pub fn clash_candidates(name: &str, kind: Kind, buffer: &mut [u8; MAX_NAME + 32], mut visit: impl FnMut(&str)) {
+pub fn clash_candidates(
+    name: &str,
+    kind: Kind,
+    buffer: &mut [u8; MAX_NAME + 32],
+    mut visit: impl FnMut(&str),
+) {
     for taken in taken_names(name, kind) {
         let len = taken.len();
         buffer[..taken.stem.len()].copy_from_slice(taken.stem.as_bytes());
         buffer[taken.stem.len()..len].copy_from_slice(taken.suffix.as_bytes());
         let Ok(stem_len) = candidate_stem(&buffer[..len]) else { continue };
-        for (start, suffix) in [len, stem_len].into_iter().flat_map(|at| [(at, ""), (at, "_total"), (at, "_info")]) {
+        for (start, suffix) in
+            [len, stem_len].into_iter().flat_map(|at| [(at, ""), (at, "_total"), (at, "_info")])
+        {
             buffer[start..start + suffix.len()].copy_from_slice(suffix.as_bytes());
             if let Ok(candidate) = core::str::from_utf8(&buffer[..start + suffix.len()])
                 && candidate != name

@@ -112,7 +112,12 @@ pub const SERIES_FIELDS: &[Field] = &[
     field("family", SERIES_FAMILY, 8, "offset of the family record; the identity starts here"),
     field("labels_len", SERIES_LABELS_LEN, 4, "bytes of the label block, without padding"),
     field("label_count", SERIES_LABEL_COUNT, 4, "number of labels"),
-    field("labels", SERIES_LABELS, 0, "label block, padded with 0 to a multiple of 8; the identity ends here"),
+    field(
+        "labels",
+        SERIES_LABELS,
+        0,
+        "label block, padded with 0 to a multiple of 8; the identity ends here",
+    ),
 ];
 
 /// The state block's fields.
@@ -301,7 +306,8 @@ impl Family<'_> {
     pub fn encode_identity(name: &str, out: &mut [u8]) -> Result<usize> {
         let len = NAME - NAME_LEN + padded(name.len());
         let limit = out.len();
-        let out = out.get_mut(..len).ok_or(Error::TooLong { what: "metric name", found: name.len(), limit })?;
+        let out =
+            out.get_mut(..len).ok_or(Error::TooLong { what: "metric name", found: name.len(), limit })?;
         out.fill(0);
         put(out, 0, &(name.len() as u32).to_le_bytes());
         put(out, NAME - NAME_LEN, name.as_bytes());
@@ -746,8 +752,13 @@ mod tests {
     fn a_series_survives_encoding_and_refuses_every_flip() {
         let mut block = [0; 128];
         let used = encode_labels([("model", "llama"), ("status", "ök")].into_iter(), &mut block).unwrap();
-        let series =
-            Series { family: 4096, labels: &block[..used], label_count: 2, overflow: true, created_unix_ns: 3 };
+        let series = Series {
+            family: 4096,
+            labels: &block[..used],
+            label_count: 2,
+            overflow: true,
+            created_unix_ns: 3,
+        };
         let mut bytes = [0; 256];
         let len = series.encode(12_288, 1, &mut bytes).unwrap();
         assert_eq!(Series::decode(&bytes[..len], 12_288, 1), Ok(series));

@@ -58,7 +58,8 @@ fn a_reader_finds_complete_records_or_none() {
 /// Publishes with a relaxed compare-and-swap.
 fn relaxed_publish(slots: &[AtomicU64], record: u64) {
     let packed = index::pack(record, HASH);
-    let won = |slot: &AtomicU64| slot.compare_exchange(0, packed, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    let won =
+        |slot: &AtomicU64| slot.compare_exchange(0, packed, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     assert!(slots.iter().any(won));
 }
 

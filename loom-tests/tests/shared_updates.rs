@@ -2,8 +2,8 @@
 #![cfg(loom)]
 
 use dyn_metrics_layout::extent::{add_shared, add_shared_float};
-use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::gauge::{Claimant, GaugeCell};
+use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_layout::{GaugeMode, Representation};
 use dyn_metrics_loom_tests::{explore, explore_bounded};
@@ -25,6 +25,11 @@ fn read(tally: &Tally) -> (u64, f64) {
 
 /// Two threads observe 0.5, one of them twice, while a third one reads twice.
 fn observers_and_reader(observe: Observe) -> Vec<(u64, u64)> {
+    observers_and_reader_without(observe, false)
+}
+
+/// As above; a twin may leave the look at the end out, to show what the reader sees meanwhile.
+fn observers_and_reader_without(observe: Observe, end: bool) -> Vec<(u64, u64)> {
     explore_bounded(2, move |outcomes| {
         let tally: Arc<Tally> = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
         let (one, two) = (Arc::clone(&tally), Arc::clone(&tally));
@@ -37,7 +42,7 @@ fn observers_and_reader(observe: Observe) -> Vec<(u64, u64)> {
         assert!(early.0 <= late.0 && early.1 <= late.1, "a total fell: {early:?}, then {late:?}");
         first.join().unwrap();
         second.join().unwrap();
-        assert_eq!(read(&tally), (3, 1.5), "observations were lost");
+        assert!(end || read(&tally) == (3, 1.5), "observations were lost: {:?}", read(&tally));
         outcomes.note((early.0, late.0));
     })
 }
@@ -60,6 +65,12 @@ fn twin_a_plain_addition_loses_counts() {
     observers_and_reader(plain_count);
 }
 
+#[test]
+#[should_panic(expected = "a total fell")]
+fn twin_a_plain_addition_makes_totals_fall() {
+    observers_and_reader_without(plain_count, true);
+}
+
 fn plain_sum(tally: &Tally) {
     add_shared(&tally.0, 1);
     let sum = f64::from_bits(tally.1.load(Ordering::Relaxed)) + 0.5;
@@ -70,22 +81,6 @@ fn plain_sum(tally: &Tally) {
 #[should_panic(expected = "observations were lost")]
 fn twin_a_plain_addition_of_doubles_loses_some() {
     observers_and_reader(plain_sum);
-}
-
-/// Adds to the sum what it read before, after a lost compare-and-swap.
-fn stale_sum(tally: &Tally) {
-    add_shared(&tally.0, 1);
-    let seen = tally.1.load(Ordering::Relaxed);
-    let sum = (f64::from_bits(seen) + 0.5).to_bits();
-    if let Err(now) = tally.1.compare_exchange(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
-        let _ = tally.1.compare_exchange(now, sum, Ordering::Relaxed, Ordering::Relaxed);
-    }
-}
-
-#[test]
-#[should_panic(expected = "a total fell")]
-fn twin_a_stale_sum_makes_totals_fall() {
-    observers_and_reader(stale_sum);
 }
 
 type Add = fn(&GaugeCell, Number, Representation, GaugeMode);

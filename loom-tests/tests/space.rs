@@ -4,7 +4,7 @@
 use dyn_metrics_layout::Error;
 use dyn_metrics_layout::space::{Limits, reserve};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
-use dyn_metrics_loom_tests::explore;
+use dyn_metrics_loom_tests::explore_bounded;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -32,7 +32,7 @@ fn production(cursor: &AtomicU64, size: u64, file: &AtomicU64) -> Result<u64, Er
 
 /// Two processes draw 200 bytes each, of which no chunk holds two; one of them draws 40 more.
 fn two_draw(reserve: Reserve) -> Vec<[u64; 3]> {
-    explore(move |outcomes| {
+    explore_bounded(3, move |outcomes| {
         let segment = Arc::new((AtomicU64::new(40), AtomicU64::new(64)));
         let draw = move |segment: &(AtomicU64, AtomicU64), size| {
             let start = reserve(&segment.0, size, &segment.1).unwrap();
@@ -48,7 +48,8 @@ fn two_draw(reserve: Reserve) -> Vec<[u64; 3]> {
         for pair in drawn.windows(2) {
             assert!(pair[0].0 + pair[0].1 <= pair[1].0, "draws overlap: {drawn:?}");
         }
-        let crosses = |(start, size): (u64, u64)| start / LIMITS.chunk_bytes != (start + size - 1) / LIMITS.chunk_bytes;
+        let crosses =
+            |(start, size): (u64, u64)| start / LIMITS.chunk_bytes != (start + size - 1) / LIMITS.chunk_bytes;
         assert!(!drawn.into_iter().any(crosses), "a draw crosses a chunk: {drawn:?}");
         outcomes.note([first, second, third]);
     })
@@ -57,7 +58,7 @@ fn two_draw(reserve: Reserve) -> Vec<[u64; 3]> {
 #[test]
 fn draws_of_two_processes_never_overlap() {
     let outcomes = two_draw(production);
-    assert_eq!(outcomes, [[256, 512, 768], [512, 256, 768], [768, 256, 512]].map(|draws| draws), "each order");
+    assert_eq!(outcomes, [[256, 512, 768], [512, 256, 768], [768, 256, 512]], "each order");
 }
 
 /// Moves the cursor by a plain store.
@@ -74,17 +75,20 @@ fn twin_storing_the_cursor_draws_twice() {
     two_draw(storing);
 }
 
-/// Grows the file after the draw.
-fn growing_late(cursor: &AtomicU64, size: u64, file: &AtomicU64) -> Result<u64, Error> {
-    let start = reserve::<Error>(cursor, size, 64, LIMITS, |_| Ok(()))?;
-    // Somebody else draws behind, and finds the file as short as it is.
-    thread::yield_now();
-    grow(file, start);
-    Ok(start)
+/// Makes the file long enough for the first attempt only.
+fn growing_once(cursor: &AtomicU64, size: u64, file: &AtomicU64) -> Result<u64, Error> {
+    let mut grown = false;
+    reserve(cursor, size, 64, LIMITS, |end| {
+        if !grown {
+            grow(file, end);
+        }
+        grown = true;
+        Ok(())
+    })
 }
 
 #[test]
 #[should_panic(expected = "drawn beyond the end of the file")]
-fn twin_growing_too_little_draws_beyond_the_end() {
-    two_draw(growing_late);
+fn twin_growing_once_draws_beyond_the_end() {
+    two_draw(growing_once);
 }

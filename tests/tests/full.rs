@@ -133,7 +133,8 @@ fn a_segment_is_made_under_a_temporary_name_where_proc_is_missing_and_leaves_non
         gauge.set(3);
         assert_eq!((counter.value(), gauge.value()), (1, 3));
         assert_eq!(counted(&path, Statistic::PrivateNoSlot), 1);
-        let mut names: Vec<_> = directory.read_dir().expect("it").map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            directory.read_dir().expect("it").map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["filler", "segment"], "no temporary name is left");
     });
