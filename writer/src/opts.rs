@@ -207,6 +207,17 @@ impl Opts {
         if self.states.is_empty() || self.states.len() > MAX_STATES {
             return fail(format!("number {}, expected 1 to {MAX_STATES}", self.states.len()));
         }
+        let mode = self.mode_for(Kind::StateSet);
+        if matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum | GaugeMode::Min | GaugeMode::Max) {
+            // Bits don't add up, and what the dead leave is kept as a number, not as bits.
+            let usable = "all, liveall, livemin, livemax, mostrecent or livemostrecent";
+            return fail(format!("combine by mode {}, expected {usable}", mode.name()));
+        }
+        if self.name.contains(':') {
+            return fail(
+                "are exposed under a label of the metric's name, expected a name without ':'".to_owned(),
+            );
+        }
         for (at, state) in self.states.iter().enumerate() {
             if self.states[..at].contains(state) {
                 return fail(format!("hold {} twice, expected once", shorten(state)));
@@ -258,5 +269,8 @@ mod tests {
         assert!(Opts::new("s", "").check(Kind::StateSet, &[]).is_err());
         assert!(Opts::new("s", "").states(&["a", "a"]).check(Kind::StateSet, &[]).is_err());
         assert!(Opts::new("s", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_ok());
+        assert!(Opts::new("s:x", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_err());
+        let summed = Opts::new("s", "").states(&["a"]).mode(GaugeMode::Sum);
+        assert!(summed.check(Kind::StateSet, &[]).unwrap_err().to_string().contains("mode sum"));
     }
 }

@@ -29,8 +29,9 @@ pub struct DurationGauge(Option<&'static GaugeCore>);
 
 /// Named states, each on or off. See [`Gauge`].
 ///
-/// Readers combine the processes' states: the most recent ones, unless `Opts` gives another mode (`max`: on in
-/// any process; `min`: on in every process; `all`: a sample for each).
+/// Readers combine the processes' states: the living process's that set them last, unless `Opts` gives another
+/// mode: `livemax` (on in any process), `livemin` (on in every process), `mostrecent`, `all`, `liveall`. The
+/// others are refused.
 #[derive(Clone, Debug)]
 pub struct StateSet {
     core: Option<&'static GaugeCore>,

@@ -1,0 +1,294 @@
+//! Taking over a dead owner's gauge cell: what it left counts once, wherever a taker dies.
+//!
+//! Process A sets 5 and dies; B, C and D, which set 30, 200 and 1000, take its cell over. The sum over the cell
+//! must be that of the values that were set, at every look and at the end.
+#![cfg(loom)]
+
+use dyn_metrics_layout::gauge::{Claimant, GaugeCell, Meta, Owner, Reading};
+use dyn_metrics_layout::kind::Number;
+use dyn_metrics_layout::sync::{Ordering, fence, vanish_before_write};
+use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_loom_tests::{Life, explore, explore_bounded};
+use loom::sync::Arc;
+use loom::thread;
+
+const PLACE: u64 = 8192;
+const SERIES: u64 = 640;
+const MODE: GaugeMode = GaugeMode::Sum;
+const TO: Representation = Representation::Integer;
+
+const A: usize = 1;
+const B: usize = 2;
+const C: usize = 3;
+const D: usize = 4;
+/// What each process sets, by its slot.
+const VALUES: [u64; 5] = [0, 5, 30, 200, 1000];
+/// Writes of a take-over: the claim, six words of the idle half, the flip.
+const WRITES: usize = 8;
+
+fn claimant(process: usize) -> Claimant {
+    let id = process as u64;
+    Claimant { slot: process as u32, generation: 7, process_id: id, pid: process as u32 }
+}
+
+type TakeOver = fn(&GaugeCell, &Reading, &Claimant) -> Option<usize>;
+
+fn production(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    cell.take_over(PLACE, reading, me, TO, MODE)
+}
+
+struct Series {
+    cell: GaugeCell,
+    /// Of each process, by its slot.
+    lives: [Life; 5],
+    take_over: TakeOver,
+}
+
+impl Series {
+    /// A has a cell.
+    fn new(take_over: TakeOver) -> Self {
+        let lives = std::array::from_fn(|_| Life::new());
+        let series = Self { cell: GaugeCell::zeroed(), lives, take_over };
+        series.cell.begin(PLACE, SERIES, &claimant(A), TO);
+        series
+    }
+
+    /// A has set its value and is dead.
+    fn of_a_dead_owner(take_over: TakeOver) -> Self {
+        let series = Self::new(take_over);
+        series.set(A, 0);
+        series.lives[A].end();
+        series
+    }
+
+    fn set(&self, process: usize, half: usize) {
+        self.cell.half(half).set(Number::Integer(VALUES[process] as i64), TO, MODE, || 0);
+    }
+
+    /// Takes the cell over and sets a value, if its owner is dead; whether that succeeded.
+    fn take(&self, process: usize) -> bool {
+        let reading = self.cell.read(PLACE).unwrap();
+        let me = claimant(process);
+        assert_ne!(reading.owner.slot, me.slot, "a process met a cell of its own");
+        if !self.lives[reading.owner.slot as usize].has_ended() {
+            return false;
+        }
+        let half = (self.take_over)(&self.cell, &reading, &me);
+        half.inspect(|half| self.set(process, *half)).is_some()
+    }
+
+    /// The sum over the cell, as a reader counts it.
+    fn total(&self) -> u64 {
+        let contents = self.cell.read(PLACE).unwrap().contents;
+        let of = |number: Option<Number>| number.map_or(0, Number::to_bits);
+        of(contents.value(MODE)) + of(contents.retained(MODE))
+    }
+}
+
+/// Everything that a subset of these processes may have set beside A.
+fn possible(processes: &[usize]) -> Vec<u64> {
+    let add = |sums: Vec<u64>, process: &usize| {
+        sums.iter().flat_map(|sum| [*sum, sum + VALUES[*process]]).collect()
+    };
+    processes.iter().fold(vec![VALUES[A]], add)
+}
+
+/// A sets its value and dies while B looks on.
+fn last_store_of_the_owner(take_over: TakeOver) -> Vec<(bool, u64)> {
+    explore(move |outcomes| {
+        let series = Arc::new(Series::new(take_over));
+        let dying = Arc::clone(&series);
+        let owner = thread::spawn(move || {
+            dying.set(A, 0);
+            dying.lives[A].end();
+        });
+        let taken = series.take(B);
+        owner.join().unwrap();
+        let expected = VALUES[A] + if taken { VALUES[B] } else { 0 };
+        assert_eq!(series.total(), expected, "the total is wrong");
+        outcomes.note((taken, expected));
+    })
+}
+
+/// B dies at a step of its own take-over; then C and D come at once, and somebody reads.
+fn two_takers_after_a_death(steps: usize, take_over: TakeOver) -> Vec<u64> {
+    explore_bounded(2, move |outcomes| {
+        let series = Arc::new(Series::of_a_dead_owner(take_over));
+        vanish_before_write(steps, || series.take(B));
+        series.lives[B].end();
+        let before = if steps > WRITES { VALUES[A] + VALUES[B] } else { VALUES[A] };
+        assert_eq!(series.total(), before, "the total is wrong after a death");
+        let (one, two) = (Arc::clone(&series), Arc::clone(&series));
+        let c = thread::spawn(move || one.take(C));
+        let d = thread::spawn(move || two.take(D));
+        let seen = series.total();
+        let after = [before, before + VALUES[C], before + VALUES[D]];
+        assert!(after.contains(&seen), "the reader saw a wrong total: {seen}");
+        let taken = (c.join().unwrap(), d.join().unwrap());
+        assert!(taken.0 != taken.1, "the cell has not one owner: {taken:?}");
+        assert_eq!(series.total(), after[if taken.0 { 1 } else { 2 }], "the total is wrong");
+        outcomes.note(seen);
+    })
+}
+
+/// B takes over, stops at some step and is dead; C comes meanwhile, and somebody reads. At the end D inherits.
+fn taker_that_dies_meanwhile(steps: usize, take_over: TakeOver) -> Vec<(bool, bool, u64)> {
+    explore_bounded(2, move |outcomes| {
+        let series = Arc::new(Series::of_a_dead_owner(take_over));
+        let (one, two) = (Arc::clone(&series), Arc::clone(&series));
+        let b = thread::spawn(move || {
+            let set = vanish_before_write(steps, || one.take(B));
+            one.lives[B].end();
+            set.unwrap_or(false)
+        });
+        let c = thread::spawn(move || two.take(C));
+        let (early, late) = (series.total(), series.total());
+        for seen in [early, late] {
+            assert!(possible(&[B, C]).contains(&seen), "the reader saw a wrong total: {seen}");
+        }
+        assert!(early <= late, "the total fell: {early}, then {late}");
+        let (b, c) = (b.join().unwrap(), c.join().unwrap());
+        let before = VALUES[A] + if b { VALUES[B] } else { 0 } + if c { VALUES[C] } else { 0 };
+        assert_eq!(series.total(), before, "the total is wrong");
+        series.lives[C].end();
+        assert!(series.take(D), "the cell can't be inherited");
+        assert_eq!(series.total(), before + VALUES[D], "the total is wrong in the end");
+        outcomes.note((b, c, late));
+    })
+}
+
+#[test]
+fn what_the_owner_stored_last_survives() {
+    assert_eq!(last_store_of_the_owner(production), [(false, 5), (true, 35)]);
+}
+
+#[test]
+fn a_death_at_any_step_neither_loses_nor_doubles() {
+    for steps in 0..=WRITES + 1 {
+        let outcomes = two_takers_after_a_death(steps, production);
+        assert_eq!(outcomes.len(), 3, "the reader is early and late: {outcomes:?}");
+    }
+}
+
+#[test]
+fn a_taker_that_dies_while_others_come_neither_loses_nor_doubles() {
+    for steps in 0..=WRITES + 1 {
+        let outcomes = taker_that_dies_meanwhile(steps, production);
+        let took = |b: bool| outcomes.iter().any(|outcome| outcome.0 == b);
+        assert_eq!(took(true), steps > WRITES, "vanished before write {steps}: {outcomes:?}");
+        assert!(outcomes.iter().any(|outcome| outcome.1), "C never took over: {outcomes:?}");
+    }
+}
+
+/// Begins the idle half as production does.
+fn begin(cell: &GaugeCell, half: usize, me: &Claimant, retained: u64) {
+    let half = cell.half(half);
+    half.retained.store(retained, Ordering::Relaxed);
+    half.value.store(0, Ordering::Relaxed);
+    half.process_id.store(me.process_id, Ordering::Relaxed);
+    let meta = Meta { pid: me.pid, representation: TO, retained: TO };
+    half.meta.store(meta.pack(me.process_id), Ordering::Relaxed);
+}
+
+fn owner(me: &Claimant, half: usize, taking: bool) -> u64 {
+    Owner { slot: me.slot, generation: me.generation, half, taking }.pack(PLACE)
+}
+
+fn claim(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<()> {
+    let taking = owner(me, reading.owner.half, true);
+    cell.owner.compare_exchange(reading.word, taking, Ordering::AcqRel, Ordering::Acquire).ok()?;
+    fence(Ordering::Release);
+    Some(())
+}
+
+/// Value and retained of the half that counts, added.
+fn survivors(cell: &GaugeCell, half: usize) -> u64 {
+    let half = cell.half(half);
+    half.value.load(Ordering::Relaxed) + half.retained.load(Ordering::Relaxed)
+}
+
+/// `retained += value; value = 0`, in place.
+fn in_place(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    let half = reading.owner.half;
+    claim(cell, reading, me)?;
+    cell.half(half).retained.store(survivors(cell, half), Ordering::Relaxed);
+    cell.half(half).value.store(0, Ordering::Relaxed);
+    cell.owner.store(owner(me, half, false), Ordering::Release);
+    Some(half)
+}
+
+#[test]
+#[should_panic(expected = "the total is wrong after a death")]
+fn twin_adding_in_place_counts_twice() {
+    two_takers_after_a_death(2, in_place);
+}
+
+/// Flips owner and half before the new half is complete.
+fn flipping_first(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    let from = reading.owner.half;
+    claim(cell, reading, me)?;
+    let retained = survivors(cell, from);
+    begin(cell, 1 - from, me, 0);
+    cell.owner.store(owner(me, 1 - from, false), Ordering::Release);
+    cell.half(1 - from).retained.store(retained, Ordering::Relaxed);
+    Some(1 - from)
+}
+
+#[test]
+#[should_panic(expected = "the total is wrong after a death")]
+fn twin_flipping_before_the_retained_is_stored_loses_it_at_a_death() {
+    two_takers_after_a_death(6, flipping_first);
+}
+
+#[test]
+#[should_panic(expected = "the reader saw a wrong total")]
+fn twin_flipping_before_the_retained_is_stored_hides_it_meanwhile() {
+    two_takers_after_a_death(0, flipping_first);
+}
+
+/// Claims by a store: two takers at once believe that the cell is theirs.
+fn storing_the_claim(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    let from = reading.owner.half;
+    cell.owner.store(owner(me, from, true), Ordering::Release);
+    begin(cell, 1 - from, me, survivors(cell, from));
+    cell.owner.store(owner(me, 1 - from, false), Ordering::Release);
+    Some(1 - from)
+}
+
+#[test]
+#[should_panic(expected = "the cell has not one owner")]
+fn twin_claiming_by_a_store_makes_two_owners() {
+    two_takers_after_a_death(0, storing_the_claim);
+}
+
+/// Takes what it read before it knew the owner dead.
+fn believing_the_first_look(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    let from = reading.owner.half;
+    claim(cell, reading, me)?;
+    let survivor = reading.contents.survivors(MODE).0.map_or(0, Number::to_bits);
+    begin(cell, 1 - from, me, survivor);
+    cell.owner.store(owner(me, 1 - from, false), Ordering::Release);
+    Some(1 - from)
+}
+
+#[test]
+#[should_panic(expected = "the total is wrong")]
+fn twin_believing_the_first_look_loses_the_last_store() {
+    last_store_of_the_owner(believing_the_first_look);
+}
+
+/// Flips with a relaxed store.
+fn flipping_relaxed(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
+    let from = reading.owner.half;
+    let taking = owner(me, from, true);
+    cell.owner.compare_exchange(reading.word, taking, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+    begin(cell, 1 - from, me, survivors(cell, from));
+    cell.owner.store(owner(me, 1 - from, false), Ordering::Relaxed);
+    Some(1 - from)
+}
+
+#[test]
+#[should_panic(expected = "called `Result::unwrap()` on an `Err` value: Corrupt { what: \"gauge cell meta\"")]
+fn twin_a_relaxed_flip_shows_half_a_cell() {
+    taker_that_dies_meanwhile(WRITES, flipping_relaxed);
+}
