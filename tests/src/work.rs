@@ -160,6 +160,27 @@ pub fn race_for_the_last(registry: &Registry, rounds: usize, threads: usize) -> 
     Ok(())
 }
 
+/// Has `threads` threads open the segment at `path` at the same time, and count once each.
+///
+/// # Errors
+/// Those of opening and registration.
+///
+/// # Panics
+/// When a thread does.
+pub fn open_at_once(path: &str, threads: usize) -> dyn_metrics::Result<()> {
+    let barrier = Barrier::new(threads);
+    let open = || {
+        barrier.wait();
+        let registry = Registry::open_at(path)?;
+        registry.counter("opened_total", "Threads")?.inc();
+        registry.gauge("running", "Threads").map(|gauge| gauge.inc())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread doesn't panic"))
+    })
+}
+
 /// CPUs that this thread may run on.
 #[must_use]
 pub fn cpus() -> Vec<usize> {

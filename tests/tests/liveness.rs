@@ -42,6 +42,21 @@ fn a_killed_process_leaves_livesum_and_stays_in_sum() {
 }
 
 #[test]
+fn a_process_that_reads_its_own_segment_sees_itself_alive() {
+    let stage = Stage::new();
+    let registry = dyn_metrics::Registry::open_at(stage.segment()).unwrap();
+    registry.gauge("live", "Set here").unwrap().set(3);
+    let other = setting(&stage, 40, &[]);
+    assert_eq!(values(&stage).0, Some(43.0));
+    other.kill();
+    wait_for_slots(&stage, 1);
+    assert_eq!(values(&stage).0, Some(3.0));
+    let seen = stage.snapshot();
+    let alive = segment(&seen).processes.iter().find(|process| process.alive).unwrap();
+    assert_eq!(alive.pid, std::process::id());
+}
+
+#[test]
 fn a_process_that_ends_by_itself_releases_its_slot_too() {
     let stage = Stage::new();
     setting(&stage, 3, &[]).end();

@@ -207,6 +207,23 @@ fn sixteen_processes_that_make_the_same_segment_at_once_share_one() {
 }
 
 #[test]
+fn threads_that_open_a_segment_at_once_attach_their_process_once() {
+    let stage = Stage::new();
+    let mut peers: Vec<_> = (0..2).map(|_| stage.try_peer(&stage.path("first"), &[]).unwrap()).collect();
+    for round in 0..50 {
+        let path = stage.path(&format!("round-{round}"));
+        peers.iter_mut().for_each(|peer| peer.tell(&format!("open-at-once {} 8", path.display())));
+        peers.iter_mut().for_each(|peer| drop(peer.answer().unwrap()));
+        let seen = snapshot(&path);
+        assert_eq!(number(&seen, "opened_total"), Some(16.0), "round {round}");
+        assert_eq!(number(&seen, "running"), Some(16.0), "round {round}");
+        assert_eq!(statistic(&seen, Statistic::ProcessesAttached), 2, "round {round}");
+        assert_eq!(held_slots(&path), [0, 1]);
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn processes_that_start_afresh_by_force_at_once_end_in_one_segment() {
     let stage = Stage::new();
     let mut peers: Vec<_> = (0..6).map(|_| stage.peer()).collect();

@@ -80,6 +80,8 @@ pub(crate) struct SlotClaim {
     open_fd: AtomicI32,
     /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
     open_page: AtomicUsize,
+    /// Registrations since a claim was refused.
+    asked: AtomicUsize,
 }
 
 impl SlotClaim {
@@ -89,8 +91,8 @@ impl SlotClaim {
             // SAFETY: the handlers are plain functions that live as long as the process.
             unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         }
-        let (open_fd, open_page) = (AtomicI32::new(-1), AtomicUsize::new(0));
-        Ok(Self { own: wipe::words(5)?, open_fd, open_page })
+        let (open_page, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok(Self { own: wipe::words(5)?, open_fd: AtomicI32::new(-1), open_page, asked })
     }
 
     /// This process as an owner of gauge cells, if it has a slot.
@@ -104,9 +106,16 @@ impl SlotClaim {
         })
     }
 
-    /// Lets a refused claim be tried again: something may have changed. False when none was refused.
+    /// Lets a refused claim be tried again, for something may have changed; false when none was refused.
+    ///
+    /// Asked at every registration, and true ever more rarely: a claim asks the kernel about every slot.
     pub(crate) fn forget_refusal(&self) -> bool {
-        self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        if self.own[0].load(Ordering::Relaxed) != REFUSED {
+            return false;
+        }
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        (asked.is_power_of_two() || asked.is_multiple_of(1024))
+            && self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn keep(&self, claimant: &Claimant) {

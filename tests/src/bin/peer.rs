@@ -191,6 +191,10 @@ impl Session {
                 text(rounds)
             }
             ["claim-in-signals", count] => text(work::claim_in_signals(self.registry()?, count.parse()?)?),
+            ["open-at-once", path, threads] => {
+                work::open_at_once(path, threads.parse()?)?;
+                text("")
+            }
             ["wide-histograms", count, bounds] => {
                 work::wide_histograms(self.registry()?, count.parse()?, bounds.parse()?)?;
                 text("")
