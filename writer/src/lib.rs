@@ -102,3 +102,8 @@ pub fn update_path() -> String {
         percpu::Path::Shared(reason) => format!("shared: {reason}"),
     }
 }
+
+/// The README's quick start, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
