@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_of_the_fixed_part_is_found() {
-        for at in (0..256).chain(COMMON_LABELS..BYTES) {
+        for at in (0..256).chain(COMMON_LABELS..BYTES).step_by(if cfg!(miri) { 61 } else { 1 }) {
             let mut bytes = encoded();
             bytes[at] ^= 0x40;
             assert!(Header::decode(&bytes, 1 << 20).is_err(), "byte {at}");
