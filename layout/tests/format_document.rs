@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use dyn_metrics_layout::fields::{Field, structures};
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{
-    GaugeMode, Kind, Representation, extent, gauge, header, index, link, name, process, record,
+    GaugeMode, Kind, Representation, extent, gauge, hash, header, index, link, name, process, record,
 };
 
 const END: &str = "<!-- end -->";
@@ -182,6 +182,28 @@ fn statistics() -> String {
     table(&["word", "offset", "name", "statistic"], Statistic::ALL.into_iter().map(row))
 }
 
+fn test_vectors() -> String {
+    let mut identity = [0; 16];
+    let used = record::Family::encode_identity("up", &mut identity).unwrap();
+    let hash = hash::identity(&identity[..used], 7);
+    let owner = gauge::Owner { slot: 3, generation: 9, half: 1, taking: true };
+    let (representation, retained) = (Representation::Integer, Representation::Float);
+    let meta = gauge::Meta { pid: 4242, representation, retained };
+    let cells = link::CellLink { extent: 0x12_3440, word: 511 };
+    let rows = [
+        ("XXH64 of `abc`, seed 0", hash::checksum(&[b"abc"], 0)),
+        ("XXH64 of `identity`, seed 7", hash),
+        ("`check16(0x1000, 320)`", hash::check16(0x1000, 320)),
+        ("link to 0x1000 at 320", link::Link::pack(0x1000, 320)),
+        ("cell link to word 511 of the extent at 0x123440, at 8200", cells.pack(8200)),
+        ("index slot of a record at 0x2040, hash as in the second line", index::pack(0x2040, hash)),
+        ("owner: slot 3, generation 9, half 1, taking; cell at 8192", owner.pack(8192)),
+        ("meta: pid 4242, value integer, retained double; `process_id` 77", meta.pack(77)),
+    ];
+    let row = |(what, word): (&str, u64)| vec![what.to_owned(), format!("`{word:#x}`")];
+    table(&["what", "value"], rows.map(row))
+}
+
 fn tables() -> Vec<(&'static str, String)> {
     let mut tables: Vec<_> =
         structures().into_iter().map(|(name, _, fields)| (name, structure(fields))).collect();
@@ -191,6 +213,7 @@ fn tables() -> Vec<(&'static str, String)> {
         ("Representations", representations()),
         ("Gauge modes", modes()),
         ("Statistics", statistics()),
+        ("Test vectors", test_vectors()),
     ]);
     tables
 }

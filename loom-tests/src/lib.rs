@@ -26,9 +26,9 @@
 //!
 //! # Bounds
 //!
-//! Most models explore every execution. Where that takes too long, the model says how often threads may be
-//! interrupted in one execution (loom's preemption bound); `DYN_LOOM_PREEMPTIONS=4` raises such bounds to at
-//! least 4, `=all` removes them.
+//! Models of two threads explore every execution. Where that takes too long, the model says how often threads may
+//! be interrupted in one execution (loom's preemption bound). `DYN_LOOM_PREEMPTIONS=4` then explores further, with a
+//! bound of 4, `=all` without one: each model as far as it comes in `DYN_LOOM_SECONDS` (default 10).
 //!
 //! # What is not modelled
 //!
@@ -43,7 +43,7 @@ mod model {
     use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
     use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     /// What a model's executions had as outcomes, over all of them.
     ///
@@ -79,7 +79,7 @@ mod model {
         T: Ord + Clone + Send + 'static,
         F: Fn(&Executions<T>) + Send + Sync + 'static,
     {
-        check(None, model)
+        check(None, None, model)
     }
 
     /// As [`explore`], but only executions with at most this many interruptions of threads.
@@ -91,24 +91,37 @@ mod model {
         T: Ord + Clone + Send + 'static,
         F: Fn(&Executions<T>) + Send + Sync + 'static,
     {
-        let bound = match std::env::var("DYN_LOOM_PREEMPTIONS").as_deref() {
-            Ok("all") => None,
-            Ok(bound) => Some(bound.parse().unwrap_or(0).max(preemptions)),
-            Err(_) => Some(preemptions),
+        let deeper = match std::env::var("DYN_LOOM_PREEMPTIONS").as_deref() {
+            Ok("all") => Some(None),
+            Ok(bound) => {
+                let bound = bound.parse().expect("DYN_LOOM_PREEMPTIONS is a number or `all`");
+                (bound > preemptions).then_some(Some(bound))
+            }
+            Err(_) => None,
         };
-        check(bound, model)
+        let model = Arc::new(model);
+        let again = Arc::clone(&model);
+        let outcomes = check(Some(preemptions), None, move |executions| model(executions));
+        if let Some(bound) = deeper {
+            let seconds = std::env::var("DYN_LOOM_SECONDS")
+                .map_or(10, |seconds| seconds.parse().expect("DYN_LOOM_SECONDS is a number"));
+            check(bound, Some(Duration::from_secs(seconds)), move |executions| again(executions));
+        }
+        outcomes
     }
 
-    fn check<T, F>(preemptions: Option<usize>, model: F) -> Vec<T>
+    fn check<T, F>(preemptions: Option<usize>, limit: Option<Duration>, model: F) -> Vec<T>
     where
         T: Ord + Clone + Send + 'static,
         F: Fn(&Executions<T>) + Send + Sync + 'static,
     {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = preemptions;
+        builder.max_duration = limit;
         builder.max_branches = 10_000;
+        builder.checkpoint_interval = 1000; // how often loom looks at the time
         let executions = Executions(Arc::new(Mutex::new(BTreeSet::new())));
-        let report = Report { count: Arc::new(Mutex::new(0)), start: Instant::now() };
+        let report = Report { count: Arc::new(Mutex::new(0)), start: Instant::now(), preemptions, limit };
         let (seen, count) = (executions.clone(), Arc::clone(&report.count));
         builder.check(move || {
             *count.lock().expect("counting doesn't panic") += 1;
@@ -121,13 +134,19 @@ mod model {
     struct Report {
         count: Arc<Mutex<u64>>,
         start: Instant,
+        preemptions: Option<usize>,
+        limit: Option<Duration>,
     }
 
     impl Drop for Report {
         fn drop(&mut self) {
             let test = std::thread::current().name().unwrap_or("model").to_owned();
             let count = self.count.lock().map_or(0, |count| *count);
-            println!("{test}: {count} executions in {:.2} s", self.start.elapsed().as_secs_f64());
+            let bound = self.preemptions.map_or("any".to_owned(), |bound| format!("up to {bound}"));
+            let elapsed = self.start.elapsed();
+            let cut = if self.limit.is_some_and(|limit| elapsed >= limit) { ", not all" } else { "" };
+            let seconds = elapsed.as_secs_f64();
+            println!("{test}: {count} executions with {bound} interruptions in {seconds:.2} s{cut}");
         }
     }
 

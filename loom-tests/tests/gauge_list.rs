@@ -52,7 +52,7 @@ impl Series {
 }
 
 fn two_processes_and_a_reader(publish: Publish) -> Vec<Vec<u64>> {
-    explore_bounded(2, move |outcomes| {
+    explore_bounded(3, move |outcomes| {
         let cells = [GaugeCell::zeroed(), GaugeCell::zeroed()];
         let series = Arc::new(Series { head: AtomicU64::new(0), cells });
         let (one, two) = (Arc::clone(&series), Arc::clone(&series));

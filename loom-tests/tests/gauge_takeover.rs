@@ -133,7 +133,8 @@ fn two_takers_after_a_death(steps: usize, take_over: TakeOver) -> Vec<u64> {
 
 /// B takes over, stops at some step and is dead; C comes meanwhile, and somebody reads. At the end D inherits.
 fn taker_that_dies_meanwhile(steps: usize, take_over: TakeOver) -> Vec<(bool, bool, u64)> {
-    explore_bounded(1, move |outcomes| {
+    // A whole take-over before that of C multiplies what the loads of C and of the reader may see.
+    explore_bounded(if steps < WRITES { 2 } else { 1 }, move |outcomes| {
         let series = Arc::new(Series::of_a_dead_owner(take_over));
         let (one, two) = (Arc::clone(&series), Arc::clone(&series));
         let b = thread::spawn(move || {

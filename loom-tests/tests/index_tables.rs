@@ -91,7 +91,7 @@ fn production_insert(slots: &[AtomicU64], candidate: u64, same: &mut dyn FnMut(u
 
 /// Two registrants of one identity and one of another, all with a table of their own to link.
 fn three_registrants(link_next: LinkNext, insert: Insert) -> Vec<Vec<u64>> {
-    explore_bounded(2, move |outcomes| {
+    explore_bounded(3, move |outcomes| {
         let index = Index::new(link_next, insert);
         let (two, three) = (Arc::clone(&index), Arc::clone(&index));
         let second = thread::spawn(move || two.register(1, 7, &[2, 5]));
