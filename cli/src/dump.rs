@@ -160,7 +160,7 @@ impl View {
         let alive = processes.iter().filter(|process| process.alive).count();
         let dead = processes.len() - alive;
         let hint = if alive == 0 && dead > 0 { "; gauges of live modes show nobody" } else { "" };
-        writeln!(out, "  processes that set gauges: {alive} alive, {dead} dead{hint}")?;
+        writeln!(out, "  processes: {alive} alive, {dead} dead{hint}")?;
         let mut table = Table::with_headings(&[">pid", "", "role", "labels", "command", "attached"]);
         for process in processes {
             table.push([

@@ -19,8 +19,8 @@ Examples:
   dyn-metrics info
   dyn-metrics info --shm /run/metrics/dynamo
 
-A process takes a slot in the segment with its first gauge; those that only count are not listed. Pids are as the \
-processes see them, in their own namespaces.
+A process takes a slot in the segment when it attaches, a forked child when it sets a gauge or attaches itself; a child \
+that only counts through its parent's handles is not listed. Pids are as the processes see them, in their own namespaces.
 
 Exit status: 0 fine, 1 parts of the segment could not be read, 2 nothing of it could.";
 
@@ -47,7 +47,7 @@ fn write(raw: &Raw, now: u64, style: Style, out: &mut dyn Write) -> io::Result<(
     writeln!(out, "{}", style.bold(&clean(&path)))?;
     facts(raw, now).write(2, style, out)?;
     if !raw.processes.is_empty() {
-        writeln!(out, "\n{}", style.bold("processes that set gauges"))?;
+        writeln!(out, "\n{}", style.bold("processes"))?;
         processes(&raw.processes, now).write(2, style, out)?;
     }
     let counted = counted(&raw.statistics);

@@ -129,8 +129,9 @@ fn growth_beyond_the_file_size_limit_is_an_error_and_no_death() {
 #[test]
 fn without_descriptors_counting_goes_on_and_gauges_come_back() {
     let stage = Stage::new();
-    let mut peer = stage.peer();
-    register(&mut peer);
+    let mut parent = stage.peer();
+    register(&mut parent);
+    let mut peer = stage.fork(&mut parent); // which has no slot yet
     peer.done("limit files 0");
     peer.done("update counted_total 2");
     peer.done("update running 5");
@@ -152,8 +153,9 @@ fn without_descriptors_counting_goes_on_and_gauges_come_back() {
 #[test]
 fn a_fork_forgets_what_the_parent_counted_privately() {
     let stage = Stage::new();
-    let mut parent = stage.peer();
-    register(&mut parent);
+    let mut grandparent = stage.peer();
+    register(&mut grandparent);
+    let mut parent = stage.fork(&mut grandparent); // which has no slot yet
     parent.done("limit files 0");
     parent.done("update running 5");
     parent.done("limit files 1000");

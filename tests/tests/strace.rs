@@ -60,7 +60,5 @@ fn the_first_updates_do_make_system_calls() {
         return;
     }
     let (between, _) = trace(false, 10);
-    for call in ["openat(", "mmap(", "fcntl("] {
-        assert!(between.iter().any(|line| line.contains(call)), "{call}: {between:?}");
-    }
+    assert!(between.iter().any(|line| line.contains("stat")), "a look at the segment's name: {between:?}");
 }

@@ -76,6 +76,7 @@ impl Registry {
             options.path = path;
         }
         let segment = attach::open(&options)?;
+        segment.join();
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
         Ok(Self { inner: Arc::new(Inner { options, current }) })
@@ -95,6 +96,7 @@ impl Registry {
         }
         log::info!("{}: replaced or removed; new registrations go to the new segment", self.path().display());
         let opened = attach::open(&self.inner.options)?;
+        opened.join();
         self.inner.current.store(std::ptr::from_ref(opened).cast_mut(), Ordering::Release);
         Ok(opened)
     }

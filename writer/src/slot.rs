@@ -1,4 +1,6 @@
-//! This process's slot in the process table: one for each segment, claimed when the first gauge needs it.
+//! This process's slot in the process table: one for each segment, claimed when it attaches.
+//!
+//! A forked child claims one of its own when its first gauge needs it, or when it attaches itself.
 //!
 //! The claim is an open-file-description lock that lives on a mapping: lock a byte, map a page of it without
 //! access, close the descriptor. Nothing the host does closes it, a fork doesn't inherit it, and death
@@ -9,7 +11,7 @@ use crate::local::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use dyn_metrics_layout::gauge::Claimant;
-use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::header::{self, Statistic};
 use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -129,6 +131,15 @@ impl SlotClaim {
 }
 
 impl Segment {
+    /// Claims a slot for this process, which has attached; without one it counts all the same.
+    pub(crate) fn join(&'static self) {
+        if matches!(self.claimant(), Err(NoSlot::Refused))
+            && let Ok(word) = self.word(header::NO_REUSE)
+        {
+            word.store(1, Ordering::Relaxed); // nobody can tell when its handles are gone
+        }
+    }
+
     /// This process as an owner of gauge cells; claims a slot when it has none.
     ///
     /// Async-signal-safe: allocates nothing, waits a bounded time, keeps `errno`.

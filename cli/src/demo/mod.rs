@@ -314,7 +314,7 @@ fn introduce(
 
 fn conclude(shm: &Path, print_dump: fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut screen = Screen::stdout();
-    screen.print(format_args!("\nWhat the segment holds, now that all who counted are gone:\n"))?;
+    screen.print(format_args!("\nWhat the segment holds, now that all but this process are gone:\n"))?;
     print_dump(shm)?;
     let program =
         std::env::args_os().next().map_or("dyn-metrics".into(), |name| name.to_string_lossy().into_owned());

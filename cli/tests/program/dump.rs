@@ -38,7 +38,7 @@ fn a_copy_of_a_segment_shows_what_the_dead_have_left() {
     let fixture = Fixture::new();
     let copy = run(&["dump", &text(&fixture.copy())]);
     assert_eq!((copy.status, copy.err.as_str()), (Some(0), ""));
-    assert!(copy.out.contains("processes that set gauges: 0 alive, 1 dead; gauges of live"), "{}", copy.out);
+    assert!(copy.out.contains("processes: 0 alive, 1 dead; gauges of live"), "{}", copy.out);
     let living = dump(&fixture, &[]).out;
     let counters = |out: &str| metrics(out).split("\n\n").filter(|f| f.contains("_total")).count();
     assert_eq!(counters(&copy.out), counters(&living));
@@ -53,7 +53,7 @@ fn the_head_names_segment_and_processes() {
     let first = format!("{}: 11 families, 13 series, ", fixture.segment());
     assert!(lines.next().is_some_and(|line| line.starts_with(&first)), "{out}");
     assert!(lines.next().is_some_and(|line| line.contains(" UTC, ")), "{out}");
-    assert_eq!(lines.next(), Some("  processes that set gauges: 1 alive, 0 dead"));
+    assert_eq!(lines.next(), Some("  processes: 1 alive, 0 dead"));
     let heading: Vec<_> = lines.next().into_iter().flat_map(str::split_whitespace).collect();
     assert_eq!(heading, ["pid", "role", "labels", "command", "attached"]);
     let process: Vec<_> = lines.next().into_iter().flat_map(str::split_whitespace).collect();
