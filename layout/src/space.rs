@@ -49,6 +49,27 @@ pub fn reserve<E: From<Error>>(
     }
 }
 
+/// Makes sure that structures of these sizes, each aligned to at most 128, can be drawn one after the other;
+/// draws nothing.
+///
+/// Who needs several asks first, so that a refusal leaves none of them behind. Others may draw meanwhile.
+///
+/// # Errors
+/// As [`reserve`].
+pub fn make_room<E: From<Error>>(
+    end: &AtomicU64,
+    sizes: &[u64],
+    limits: Limits,
+    grow: impl FnOnce(u64) -> Result<(), E>,
+) -> Result<(), E> {
+    let after = |end, size: &u64| place(end, *size, 128, limits.chunk_bytes).saturating_add(*size);
+    let needed = sizes.iter().fold(end.load(Ordering::Relaxed), after);
+    if needed > limits.max_bytes {
+        return Err(Error::Full { wanted: sizes.iter().sum(), limit: limits.max_bytes }.into());
+    }
+    grow(needed)
+}
+
 /// First aligned offset at or after `from` where `size` bytes cross no chunk.
 const fn place(from: u64, size: u64, align: u64, chunk: u64) -> u64 {
     let start = from.saturating_add(align - 1) & !(align - 1);

@@ -10,12 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What stands between a segment's name and the identity of a superseded file.
-pub const SUPERSEDED_INFIX: &str = ".superseded-";
-
-/// What stands between a segment's name and a random number while it is being made where the filesystem has no
-/// unnamed files.
-const BIRTH_INFIX: &str = ".birth-";
+use dyn_metrics_layout::file::{BIRTH_INFIX, superseded_base};
 
 /// Files that belong to one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +75,7 @@ fn paths_of(pattern: &str) -> Vec<(PathBuf, Expected)> {
 /// The name that a superseded file once had.
 fn base(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?.as_bytes();
-    let infix = SUPERSEDED_INFIX.as_bytes();
-    let at = name.windows(infix.len()).position(|window| window == infix)?;
-    (at > 0 && name.len() > at + infix.len()).then(|| file.with_file_name(OsStr::from_bytes(&name[..at])))
+    superseded_base(name).map(|at| file.with_file_name(OsStr::from_bytes(&name[..at])))
 }
 
 /// Regular files in `directory`, by name; none when it can't be read.

@@ -81,7 +81,7 @@ pub mod guard;
 pub mod raw;
 
 pub use collector::{Clock, Collector};
-pub use discover::SUPERSEDED_INFIX;
+pub use dyn_metrics_layout::file::SUPERSEDED_INFIX;
 pub use dyn_metrics_layout::header::Statistic;
 pub use dyn_metrics_layout::{FORMAT_VERSION, GaugeMode, Kind};
 pub use error::{Error, Result};

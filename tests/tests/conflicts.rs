@@ -266,8 +266,7 @@ fn of_two_processes_that_race_with_clashing_names_one_is_served_and_the_other_ac
     let mut slipped = 0;
     for (round, (a, b)) in a.iter().zip(&b).enumerate() {
         let ok = [a, b].map(|line| line == "ok");
-        slipped += usize::from(ok == [true, true]);
-        // At most one is refused by the registration itself, and not both.
+        slipped += u64::from(ok == [true, true]);
         assert_ne!(ok, [false, false], "round {round}: {a}, {b}");
         for line in [a, b].into_iter().filter(|line| *line != "ok") {
             assert_clear(line, &[&format!("race_{round}"), "clashes with", "stranger (pid "]);
@@ -276,8 +275,9 @@ fn of_two_processes_that_race_with_clashing_names_one_is_served_and_the_other_ac
         let served = snapshot.families.iter().filter(|family| served.contains(&family.name)).count();
         assert_eq!(served, 1, "round {round}");
     }
+    // Both come through when the lower one publishes after the other has looked.
     eprintln!("both came through in {slipped} of {rounds} rounds");
     let skipped: u64 = snapshot.stats.skipped.iter().map(|skipped| skipped.count).sum();
-    assert_eq!(skipped, slipped as u64, "{:?}", snapshot.stats.skipped);
-    assert_eq!(counted(&scene.path, Statistic::RefusedClash), (rounds - slipped) as u64);
+    assert!((slipped..=rounds as u64).contains(&skipped), "{:?}", snapshot.stats.skipped);
+    assert_eq!(counted(&scene.path, Statistic::RefusedClash), rounds as u64 - slipped);
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use dyn_metrics_layout::file::BIRTH_INFIX;
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::{index, process};
 use nix::errno::Errno;
@@ -42,7 +43,7 @@ fn directory_of(path: &Path) -> &Path {
 /// For filesystems without unnamed files: a temporary name, renamed without replacing.
 fn create_by_rename(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".birth-{:016x}", sys::random()));
+    name.push(format!("{BIRTH_INFIX}{:016x}", sys::random()));
     let temporary = PathBuf::from(name);
     let fd =
         sys::create_new(&temporary).map_err(|errno| failed(path, "create a file in its directory", errno))?;

@@ -240,20 +240,47 @@ impl Cells {
     }
 }
 
+/// Where the header says which extent new series draw their words from.
+const fn open_place(shared_only: bool) -> u64 {
+    if shared_only { header::OPEN_SHARED_EXTENT } else { header::OPEN_EXTENT }
+}
+
+/// Size of the extent that must be made before `words` can be drawn; 0 when the newest has them.
+pub(crate) fn bytes_to_draw(segment: &'static Segment, words: u32, shared_only: bool) -> Granted<u64> {
+    let place = open_place(shared_only);
+    let newest = Link::unpack(dyn_metrics_layout::sync::load_acquire(segment.word(place)?), place)?;
+    let mut size = extent::MIN_WORDS;
+    if let Some(offset) = newest {
+        let (extent, next_word) = read_extent(segment, offset)?;
+        let drawn = next_word.load(Ordering::Relaxed);
+        if drawn.saturating_add(u64::from(words)) <= u64::from(extent.words) {
+            return Ok(0);
+        }
+        size = next_size(&extent);
+    }
+    let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
+    Ok(Extent::bytes(size.max(words).next_multiple_of(16), cpus))
+}
+
+/// Words of the extent after this one.
+fn next_size(extent: &Extent) -> u32 {
+    (extent.words * 2).min(extent::MAX_WORDS)
+}
+
 /// Draws `words` consecutive words for a new series, from the newest extent or a new one.
 pub(crate) fn draw_words(segment: &'static Segment, words: u32, shared_only: bool) -> Granted<CellLink> {
-    let place = if shared_only { header::OPEN_SHARED_EXTENT } else { header::OPEN_EXTENT };
+    let place = open_place(shared_only);
     let open = segment.word(place)?;
     loop {
         let seen = dyn_metrics_layout::sync::load_acquire(open);
         let newest = Link::unpack(seen, place)?;
         let mut size = extent::MIN_WORDS;
         if let Some(offset) = newest {
-            let (extent, drawn) = draw_from(segment, offset, words)?;
-            if let Some(word) = drawn {
+            let (extent, next_word) = read_extent(segment, offset)?;
+            if let Some(word) = extent::draw_words(next_word, extent.words, words) {
                 return Ok(CellLink { extent: offset, word });
             }
-            size = (extent.words * 2).min(extent::MAX_WORDS);
+            size = next_size(&extent);
         }
         let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
         let made = new_extent(segment, size.max(words), cpus, newest.unwrap_or(0))?;
@@ -261,12 +288,12 @@ pub(crate) fn draw_words(segment: &'static Segment, words: u32, shared_only: boo
     }
 }
 
-fn draw_from(segment: &'static Segment, offset: u64, words: u32) -> Granted<(Extent, Option<u32>)> {
+/// An extent and the cursor of its words.
+fn read_extent(segment: &'static Segment, offset: u64) -> Granted<(Extent, &'static AtomicU64)> {
     let mut bytes = [0; 40];
     segment.reach(offset)?.copy(offset, &mut bytes)?;
     let extent = Extent::decode(&bytes, offset)?;
-    let next_word = segment.word(offset + extent::NEXT_WORD)?;
-    Ok((extent, extent::draw_words(next_word, extent.words, words)))
+    Ok((extent, segment.word(offset + extent::NEXT_WORD)?))
 }
 
 fn new_extent(segment: &'static Segment, words: u32, cpus: u32, previous: u64) -> Granted<u64> {

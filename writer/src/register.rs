@@ -1,6 +1,7 @@
 //! Registration: find the record of a family or series, or publish one.
 
 use dyn_metrics_layout::Representation;
+use dyn_metrics_layout::gauge;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::kind::Kind;
 use dyn_metrics_layout::link::CellLink;
@@ -8,15 +9,18 @@ use dyn_metrics_layout::name::{MAX_NAME, clash, clash_candidates};
 use dyn_metrics_layout::record::{
     Doubles, Family, RecordHead, STATE_BYTES, Series, State, Texts, cells_place, state_offset,
 };
-use dyn_metrics_layout::sync::{Ordering, load_acquire};
+use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
 
-use crate::cells::{Cells, draw_words};
+use crate::cells::{Cells, bytes_to_draw, draw_words};
 use crate::error::{Error, Result};
 use crate::family::FamilyCore;
 use crate::lookup::Identity;
 use crate::opts::Opts;
 use crate::segment::{Granted, Segment};
 use crate::sys;
+
+/// What a family's first series takes, as a rule.
+const FIRST_SERIES_BYTES: usize = 256;
 
 impl Segment {
     /// Finds or registers the family that `opts` describes, already checked.
@@ -28,7 +32,7 @@ impl Segment {
         if let Some(offset) = self.find_record(&identity).map_err(refuse)? {
             return self.existing_family(offset, opts, kind);
         }
-        self.check_clashes(opts, kind)?;
+        self.check_clashes(opts, kind, u64::MAX)?;
         let registrant = self.registrant();
         let states: Vec<&str> = opts.states.iter().map(String::as_str).collect();
         let family = Family {
@@ -49,15 +53,39 @@ impl Segment {
         let mut record = vec![0; family.encoded_len()];
         // Once for its lengths: what is too long must not draw space.
         family.encode(0, 0, &mut record).map_err(|e| self.refused(self.too_long(opts, e)))?;
+        self.make_room_for(kind, opts.shared, family.bounds.len(), &[record.len(), FIRST_SERIES_BYTES])
+            .map_err(refuse)?;
         let seed = self.header.hash_seed;
         let encode = |offset, out: &mut [u8]| family.encode(offset, seed, out).map(drop);
         let (offset, mine) = self.publish(&identity, &mut record, encode).map_err(refuse)?;
         if !mine {
             return self.existing_family(offset, opts, kind);
         }
+        // Whoever registers a clashing name at this moment publishes before it looks, too: one sees the other. When
+        // that is the lower one alone, both go on, and readers skip and count the other.
+        fence(Ordering::SeqCst);
+        self.check_clashes(opts, kind, offset)?;
         self.try_again();
         log::debug!("{}: registered {} {:?}", self.path.display(), kind.name(), opts.name);
         self.family_core(offset).map_err(refuse)
+    }
+
+    /// Makes sure that these records, and the cells of one series of `kind`, find space: a registration that is
+    /// refused leaves nothing.
+    fn make_room_for(
+        &'static self,
+        kind: Kind,
+        shared_only: bool,
+        bounds: usize,
+        records: &[usize],
+    ) -> Granted<()> {
+        let mut sizes: Vec<u64> = records.iter().map(|len| (STATE_BYTES + len) as u64).collect();
+        match kind.cell_words(bounds) {
+            0 if kind.is_per_process() => sizes.push(gauge::BYTES as u64),
+            0 => (),
+            words => sizes.push(bytes_to_draw(self, words as u32, shared_only)?),
+        }
+        self.make_room(&sizes)
     }
 
     /// Completes a record in space that nobody else sees and publishes it: the offset of the record that
@@ -107,6 +135,7 @@ impl Segment {
             .family_core(offset)
             .map_err(|refusal| self.refused(self.error("a metric family", refusal)))?;
         core.check_same(opts, kind).map_err(|error| self.refused(error))?;
+        self.check_clashes(opts, kind, offset)?;
         if core.help != opts.help {
             self.count(Statistic::HelpDiffers, 1);
         }
@@ -134,8 +163,8 @@ impl Segment {
         Ok(record)
     }
 
-    /// Refuses a name whose samples another family would expose too.
-    fn check_clashes(&'static self, opts: &Opts, kind: Kind) -> Result<()> {
+    /// Refuses a name whose samples a family below `offset` would expose too: of two, readers serve the lower one.
+    fn check_clashes(&'static self, opts: &Opts, kind: Kind, offset: u64) -> Result<()> {
         let (mut buffer, mut found) = ([0; MAX_NAME + 32], None);
         clash_candidates(&opts.name, kind, &mut buffer, |candidate| {
             if found.is_some() || candidate.len() > MAX_NAME {
@@ -145,7 +174,8 @@ impl Segment {
             let Ok(len) = Family::encode_identity(candidate, &mut bytes) else { return };
             let identity = Identity::family(self, &bytes[..len]);
             let other = self.find_record(&identity).ok().flatten().and_then(|o| self.family_core(o).ok());
-            found = other.filter(|other| clash(&opts.name, kind, &other.name, other.kind));
+            let is_lower = |other: &&FamilyCore| other.offset < offset;
+            found = other.filter(is_lower).filter(|other| clash(&opts.name, kind, &other.name, other.kind));
         });
         let Some(other) = found else { return Ok(()) };
         Err(self.refused(Error::Clash {
@@ -188,6 +218,7 @@ impl Segment {
             }
             return Ok(found);
         }
+        self.make_room_for(family.kind, family.shared_only, family.bounds.len(), &[record.len()])?;
         let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
         let (offset, mine) = self.publish(&identity, &mut record, encode)?;
         if mine {

@@ -4,12 +4,14 @@
 //! leads to a whole segment, and the old one stays readable beside it. A replacer that dies before the
 //! exchange leaves a segment of zeros, after it a finished replacement.
 
+use std::ffi::OsStr;
 use std::fs::{DirEntry, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dyn_metrics_layout::file::{SUPERSEDED_INFIX, superseded_base};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::{self, LOCK_BASE, LOCK_STRIDE, REPLACE_LOCK};
 use nix::errno::Errno;
@@ -106,17 +108,18 @@ fn mark_superseded(fd: &OwnedFd) {
 
 fn superseded_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".superseded-{:016x}", sys::random()));
+    name.push(format!("{SUPERSEDED_INFIX}{:016x}", sys::random()));
     PathBuf::from(name)
 }
 
 /// Every superseded file of `path`.
 fn superseded_files(path: &Path) -> Vec<PathBuf> {
-    let Some(name) = path.file_name() else { return Vec::new() };
+    let Some(name) = path.file_name().map(OsStr::as_encoded_bytes) else { return Vec::new() };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut prefix = name.as_encoded_bytes().to_vec();
-    prefix.extend_from_slice(b".superseded-");
     let Ok(entries) = std::fs::read_dir(directory.unwrap_or(Path::new("."))) else { return Vec::new() };
-    let named = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(&prefix);
+    let named = |entry: &DirEntry| {
+        let file = entry.file_name();
+        superseded_base(file.as_encoded_bytes()).is_some_and(|end| file.as_encoded_bytes()[..end] == *name)
+    };
     entries.flatten().filter(named).map(|entry| entry.path()).collect()
 }

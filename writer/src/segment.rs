@@ -235,10 +235,21 @@ impl Segment {
 
     /// Draws zeroed space. Async-signal-safe.
     pub(crate) fn draw(&'static self, bytes: u64, align: u64) -> Granted<u64> {
-        let limits = space::Limits {
-            chunk_bytes: u64::from(self.header.chunk_bytes),
-            max_bytes: self.header.max_bytes,
-        };
+        space::reserve(self.end()?, bytes, align, self.limits(), |needed| self.grow(needed))
+    }
+
+    /// Makes sure that structures of these sizes can be drawn, so that a refusal leaves none of them behind.
+    pub(crate) fn make_room(&'static self, sizes: &[u64]) -> Granted<()> {
+        space::make_room(self.end()?, sizes, self.limits(), |needed| self.grow(needed))
+    }
+
+    fn limits(&self) -> space::Limits {
+        let chunk_bytes = u64::from(self.header.chunk_bytes);
+        space::Limits { chunk_bytes, max_bytes: self.header.max_bytes }
+    }
+
+    /// The cursor of reserved space.
+    fn end(&'static self) -> Granted<&'static layout::sync::AtomicU64> {
         let end = self.word(header::RESERVED_END)?;
         let (found, expected) = (end.load(Ordering::Relaxed), self.header.data);
         if found < expected {
@@ -246,7 +257,7 @@ impl Segment {
             let (what, offset) = ("end of reserved space", header::RESERVED_END);
             return Err(layout::Error::Corrupt { what, offset, found, expected }.into());
         }
-        space::reserve(end, bytes, align, limits, |needed| self.grow(needed))
+        Ok(end)
     }
 
     /// Makes the file at least `needed` bytes long.

@@ -1,0 +1,29 @@
+//! The names of a segment's files.
+
+/// What stands between a segment's name and the identity (16 hexadecimal digits) of a superseded file.
+pub const SUPERSEDED_INFIX: &str = ".superseded-";
+
+/// What stands between a segment's name and a random number while it is being made where the filesystem has no
+/// unnamed files.
+pub const BIRTH_INFIX: &str = ".birth-";
+
+/// Length of the name that the superseded file with the name `file` once had; none when it is no such name.
+#[must_use]
+pub fn superseded_base(file: &[u8]) -> Option<usize> {
+    let infix = SUPERSEDED_INFIX.as_bytes();
+    let at = file.windows(infix.len()).position(|window| window == infix)?;
+    (at > 0 && file.len() > at + infix.len()).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_superseded_file_is_known_by_its_name() {
+        assert_eq!(superseded_base(b"dynamo.superseded-0123456789abcdef"), Some(6));
+        for other in ["dynamo", "dynamo.superseded-", ".superseded-1", "dynamo.birth-1", ""] {
+            assert_eq!(superseded_base(other.as_bytes()), None, "{other}");
+        }
+    }
+}
