@@ -171,7 +171,7 @@ const fn meaning(statistic: Statistic) -> &'static str {
         }
         Statistic::RefusedClash => "registrations refused: samples of another family have that name",
         Statistic::RefusedFull => "registrations refused: filesystem or segment full",
-        Statistic::RefusedSeriesLimit => "label sets that got the overflow series: family at its limit",
+        Statistic::RefusedSeriesLimit => "look-ups that got the overflow series: family at its limit",
         Statistic::DroppedNan => "updates dropped: not a number",
         Statistic::DroppedNegative => "updates dropped: negative increment of a counter",
         Statistic::DroppedBusy => "gauge updates dropped: the cell could not be claimed at once",

@@ -120,6 +120,11 @@ fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
     let common = options.encode_common_labels()?;
     let filesystem_bytes = stat.blocks().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(4096));
     let plan = plan(options, filesystem_bytes, common.len() as u32);
+    if let Some(found) = options.max_bytes.filter(|most| *most < plan.initial_bytes) {
+        let slots = plan.header.process_slots;
+        let expected = format!("at least {} with {slots} process slots", plan.initial_bytes);
+        return Err(Error::Option { option: "max_bytes", found: found.to_string(), expected });
+    }
     sys::allocate(fd, 0, plan.initial_bytes).map_err(at("allocate it"))?;
     write(fd, &plan, &common).map_err(|source| Error::Io {
         path: path.to_owned(),

@@ -106,6 +106,8 @@ enum Home {
     Extent(&'static LocalExtent),
     /// Words of this process alone.
     Private,
+    /// Words that nobody reads: of handles beyond the number that get words of their own.
+    Sink,
 }
 
 /// What the cells of one series have beside the hot path's two words; leaked, one for each handle's series.
@@ -127,8 +129,8 @@ pub(crate) struct Cells {
     cold: &'static Cold,
 }
 
-/// Private cells leaked so far; beyond a limit they are shared, so that a host which asks again and again
-/// after a refusal doesn't grow.
+/// Private cells leaked so far; beyond a limit updates go to words that nobody reads, so that a host which asks
+/// again and again after a refusal doesn't grow.
 static PRIVATE_CELLS: AtomicUsize = AtomicUsize::new(0);
 const MOST_PRIVATE_CELLS: usize = 4096;
 
@@ -152,15 +154,16 @@ impl Cells {
 
     /// Cells that nobody else sees.
     pub(crate) fn private(words: usize) -> Self {
-        static SHARED: OnceValue<Cold> = OnceValue::new();
-        let make = |words: usize| {
+        static SINK: OnceValue<Cold> = OnceValue::new();
+        let make = |home, words: usize| {
             let shared = Box::leak((0..words).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
-            Cold { home: Home::Private, first: 0, shared }
+            Cold { home, first: 0, shared }
         };
         let count = PRIVATE_CELLS.fetch_add(1, crate::local::Ordering::Relaxed);
         let most = dyn_metrics_layout::record::MAX_BOUNDS + 2;
-        let common = if count < MOST_PRIVATE_CELLS { None } else { SHARED.get_or(|| Some(make(most))) };
-        let cold = common.unwrap_or_else(|| Box::leak(Box::new(make(words))));
+        let sink = || SINK.get_or(|| Some(make(Home::Sink, most)));
+        let sink = if count < MOST_PRIVATE_CELLS { None } else { sink() };
+        let cold = sink.unwrap_or_else(|| Box::leak(Box::new(make(Home::Private, words))));
         Self { table: Table::EMPTY, byte_offset: 0, words: words as u32, cold }
     }
 
@@ -186,21 +189,13 @@ impl Cells {
 
     #[cold]
     fn add_u64_cold(&self, index: usize, n: u64) {
-        self.cold.shared[index].fetch_add(n, Ordering::Relaxed);
+        extent::add_shared(&self.cold.shared[index], n);
         self.install();
     }
 
     #[cold]
     fn add_f64_cold(&self, index: usize, x: f64) {
-        let word = &self.cold.shared[index];
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let sum = (f64::from_bits(seen) + x).to_bits();
-            match word.compare_exchange_weak(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
+        extent::add_shared_float(&self.cold.shared[index], x);
         self.install();
     }
 
@@ -215,6 +210,7 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_u64(self.cold.first + index),
             Home::Private => self.cold.shared[index].load(Ordering::Relaxed),
+            Home::Sink => 0,
         }
     }
 
@@ -223,6 +219,7 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_f64(self.cold.first + index),
             Home::Private => f64::from_bits(self.cold.shared[index].load(Ordering::Relaxed)),
+            Home::Sink => 0.0,
         }
     }
 
@@ -236,7 +233,7 @@ impl Cells {
 
     /// Whether the cells belong to this process alone.
     pub(crate) fn is_private(&self) -> bool {
-        matches!(self.cold.home, Home::Private)
+        !matches!(self.cold.home, Home::Extent(_))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Families: series of one name that differ in their labels.
 
-use crate::local::{AtomicPtr, Ordering};
+use crate::local::{AtomicPtr, AtomicUsize, Ordering};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use dyn_metrics_layout::record::{self, MAX_RECORD, Series};
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::record::{self, MAX_RECORD, Series, State};
+use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::error::{Error, Result, difference, shorten};
@@ -13,10 +15,13 @@ use crate::lookup::Identity;
 use crate::metric::Metric;
 use crate::opts::Opts;
 use crate::registry::Registry;
-use crate::segment::Segment;
+use crate::segment::{Granted, Refusal, Segment};
 
 /// Label value of the series that stands for all beyond a family's limit.
 pub const OVERFLOW: &str = "__overflow__";
+
+/// At a family's limit, how many look-ups go by between two looks at what the segment's name leads to.
+const OVERFLOWS_BETWEEN_LOOKS: usize = 1024;
 
 /// A family of a segment, as this process knows it; never released.
 pub(crate) struct FamilyCore {
@@ -63,6 +68,32 @@ impl FamilyCore {
             bounds: Box::leak(family.bounds.iter().collect()),
             states: Box::leak(family.states.iter().map(str::to_owned).collect()),
         }
+    }
+
+    /// An error that names this family.
+    fn error(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Layout(source @ dyn_metrics_layout::Error::TooLong { .. }) => {
+                Error::TooLong { metric: self.name.clone(), source }
+            }
+            other => self.segment.error("a series", other),
+        }
+    }
+
+    fn state(&self) -> Granted<&'static State> {
+        self.segment.at(record::state_offset(self.offset))
+    }
+
+    /// Whether the family is at its limit of series.
+    pub(crate) fn is_full(&self) -> Granted<bool> {
+        Ok(load_acquire(&self.state()?.series) >= u64::from(self.max_series)) // pairs with: Segment::series()
+    }
+
+    /// Counts a look-up that got the overflow series.
+    pub(crate) fn count_refused_series(&self) -> Granted<()> {
+        self.state()?.refused.fetch_add(1, Ordering::Relaxed);
+        self.segment.count(Statistic::RefusedSeriesLimit, 1);
+        Ok(())
     }
 
     /// Whether `opts` describes this family; the first difference names both sides.
@@ -172,7 +203,7 @@ impl LabelPlan {
     pub(crate) fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
         self.with_identity(core, values, |bytes, _| {
             let identity = Identity::series(core.segment, bytes);
-            core.segment.find_record(&identity).map_err(|r| core.segment.error("a series", r))
+            core.segment.find_record(&identity).map_err(|r| core.error(r))
         })
     }
 
@@ -182,7 +213,7 @@ impl LabelPlan {
             let labels = &bytes[IDENTITY_HEAD..IDENTITY_HEAD + labels_len];
             let count = self.labels.len() as u32;
             let registered = core.segment.series(core, bytes, labels, count, overflow);
-            registered.map_err(|r| core.segment.refused(core.segment.error("a series", r)))
+            registered.map_err(|r| core.segment.refused(core.error(r)))
         })
     }
 
@@ -191,12 +222,22 @@ impl LabelPlan {
         if let Some(offset) = self.register(core, values, false)? {
             return Ok(offset);
         }
-        // Constant labels too: handles that differ in them alone must not pass the limit either.
+        let (plan, values) = self.overflow();
+        let offset = plan.register(core, &values, true)?;
+        offset.ok_or_else(|| core.error(Refusal::Kernel(nix::errno::Errno::ENOSPC)))
+    }
+
+    /// The overflow series, if it is registered.
+    fn find_overflow(&self, core: &'static FamilyCore) -> Result<Option<u64>> {
+        let (plan, values) = self.overflow();
+        plan.find(core, &values)
+    }
+
+    /// Names and values of the overflow series. Constant labels too: handles that differ in them alone must not
+    /// pass the limit either.
+    fn overflow(&self) -> (Self, Vec<&'static str>) {
         let names: Vec<&str> = self.labels.iter().map(|(name, _)| name.as_str()).collect();
-        let offset = Self::new(&[], &names).register(core, &vec![OVERFLOW; names.len()], true)?;
-        offset.ok_or_else(|| {
-            core.segment.error("a series", crate::segment::Refusal::Kernel(nix::errno::Errno::ENOSPC))
-        })
+        (Self::new(&[], &names), vec![OVERFLOW; names.len()])
     }
 }
 
@@ -208,6 +249,10 @@ struct Inner {
     kind: Kind,
     plan: LabelPlan,
     core: AtomicPtr<FamilyCore>,
+    /// Look-ups that ended in a private handle.
+    failures: AtomicUsize,
+    /// Look-ups at the family's limit.
+    overflows: AtomicUsize,
 }
 
 /// Series of one name, found or made by the values of their labels.
@@ -258,6 +303,8 @@ impl<M: Metric> Family<M> {
             kind: M::KIND,
             plan: LabelPlan::new(&opts.labels, names),
             core: AtomicPtr::new(std::ptr::from_ref(core).cast_mut()),
+            failures: AtomicUsize::new(0),
+            overflows: AtomicUsize::new(0),
         };
         Ok(Self { inner: Arc::new(inner), metric: PhantomData })
     }
@@ -269,7 +316,10 @@ impl<M: Metric> Family<M> {
     #[must_use]
     pub fn with(&self, values: &[&str]) -> M {
         self.try_with(values).unwrap_or_else(|error| {
-            log::warn!("{error}; counting privately");
+            // Whoever asks again and again is told ever more rarely.
+            if (self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
+                log::warn!("{error}; counting privately");
+            }
             M::private(self.core().bounds, self.core().states)
         })
     }
@@ -279,27 +329,48 @@ impl<M: Metric> Family<M> {
     /// # Errors
     /// [`Error::LabelCount`], [`Error::TooLong`], [`Error::Full`] and what concerns a damaged segment.
     pub fn try_with(&self, values: &[&str]) -> Result<M> {
-        if let Some(series) = self.find(values)? {
-            return M::attach(self.core(), series);
+        let core = self.core();
+        if let Some(series) = self.find(core, values)? {
+            return M::attach(core, series);
+        }
+        if let Some(series) = self.known_overflow(core)? {
+            return M::attach(core, series);
         }
         let core = self.current_core()?;
         M::attach(core, self.inner.plan.find_or_register(core, values)?)
     }
 
+    /// The overflow series of a family that is at its limit, without a system call; now and then none, so that
+    /// the caller sees whether the segment was replaced.
+    fn known_overflow(&self, core: &'static FamilyCore) -> Result<Option<u64>> {
+        let refuse = |refusal| core.segment.refused(core.error(refusal));
+        if !core.is_full().map_err(refuse)? {
+            return Ok(None);
+        }
+        let found = self.inner.plan.find_overflow(core)?;
+        let asked = self.inner.overflows.fetch_add(1, Ordering::Relaxed);
+        if found.is_some() && !asked.is_multiple_of(OVERFLOWS_BETWEEN_LOOKS) {
+            core.count_refused_series().map_err(refuse)?;
+            return Ok(found);
+        }
+        Ok(None)
+    }
+
     /// The series with these label values, if it is registered.
     #[must_use]
     pub fn get(&self, values: &[&str]) -> Option<M> {
-        let series = self.find(values).ok().flatten()?;
-        M::attach(self.core(), series).ok()
+        let core = self.core();
+        let series = self.find(core, values).ok().flatten()?;
+        M::attach(core, series).ok()
     }
 
-    fn find(&self, values: &[&str]) -> Result<Option<u64>> {
+    /// The series in `core`, which another thread may be about to replace: offsets mean nothing elsewhere.
+    fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
         let (found, expected) = (values.len(), self.inner.plan.given);
         if found != expected {
             let error = Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected };
-            return Err(self.core().segment.refused(error));
+            return Err(core.segment.refused(error));
         }
-        let core = self.core();
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 

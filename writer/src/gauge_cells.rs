@@ -19,9 +19,11 @@ use crate::wipe;
 /// Most cells looked at in one series; a longer list is damaged.
 const MOST_CELLS: usize = 1 << 16;
 
-/// Gauges that nobody else sees leaked so far; beyond a limit they are one, so that a host which asks again and
-/// again after a refusal doesn't grow.
+/// Gauges that nobody else sees leaked so far; beyond a limit they are one whose value nobody reads, so that a
+/// host which asks again and again after a refusal doesn't grow.
 const MOST_PRIVATE: usize = 4096;
+/// In place of a series' offset: the gauge of all those beyond the limit.
+const SINK: u64 = u64::MAX;
 
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
@@ -72,11 +74,11 @@ impl GaugeCore {
     pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
         static SHARED: OnceValue<GaugeCore> = OnceValue::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let make = || Self::new(None, 0, mode, 0).ok();
+        let make = |series| Self::new(None, series, mode, 0).ok();
         if COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
-            Some(Box::leak(Box::new(make()?)))
+            Some(Box::leak(Box::new(make(0)?)))
         } else {
-            SHARED.get_or(make)
+            SHARED.get_or(|| make(SINK))
         }
     }
 
@@ -191,18 +193,8 @@ impl GaugeCore {
         let cell: &'static GaugeCell = segment.at(place)?;
         cell.begin(place, self.series, me, first);
         let head_place = gauges_place(self.series);
-        let head = segment.word(head_place)?;
-        let mut seen = load_acquire(head);
-        loop {
-            let older = Link::unpack(seen, head_place)?.unwrap_or(0);
-            let next = if older == 0 { 0 } else { Link::pack(older, place + gauge::NEXT) };
-            cell.next.store(next, Ordering::Relaxed);
-            let packed = Link::pack(place, head_place);
-            match head.compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok((cell.half(0), first)),
-                Err(now) => seen = now,
-            }
-        }
+        cell.publish(place, segment.word(head_place)?, head_place)?;
+        Ok((cell.half(0), first))
     }
 
     fn search(
@@ -260,6 +252,9 @@ impl GaugeCore {
 
     /// What this process has set; none when it has set nothing. Claims no cell.
     pub(crate) fn value(&'static self) -> Option<Number> {
+        if self.series == SINK {
+            return None;
+        }
         let (half, representation) = match self.own.load(Ordering::Acquire) {
             0 => (self.private.half(0), self.private_representation()?),
             own => Self::unpack(own),

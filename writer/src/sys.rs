@@ -38,8 +38,16 @@ pub(crate) fn boot_id() -> [u64; 2] {
 pub(crate) fn possible_cpus() -> u32 {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
     let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<u32>().ok());
-    let configured = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    last.map_or_else(configured, |n| n.saturating_add(1)).clamp(1, dyn_metrics_layout::header::MAX_CPUS)
+    last.map_or_else(configured_cpus, |n| n.saturating_add(1)).clamp(1, dyn_metrics_layout::header::MAX_CPUS)
+}
+
+/// Where `/sys` isn't mounted: what the C library knows, and no less than the CPUs this thread may use.
+fn configured_cpus() -> u32 {
+    let configured = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+    let usable = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default();
+    let last = (0..nix::sched::CpuSet::count()).rev().find(|cpu| usable.is_set(*cpu).unwrap_or(false));
+    let configured = configured.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    configured.max(last.map_or(1, |cpu| cpu as u32 + 1))
 }
 
 /// Size of a page, in bytes.

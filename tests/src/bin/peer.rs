@@ -159,11 +159,12 @@ struct Session {
     registry: Option<Registry>,
     handles: HashMap<String, Handle>,
     spinning: Option<Spinning>,
+    claimable: Vec<forks::Claimable>,
 }
 
 impl Session {
     fn new(control: PathBuf) -> Self {
-        Self { control, registry: None, handles: HashMap::new(), spinning: None }
+        Self { control, registry: None, handles: HashMap::new(), spinning: None, claimable: Vec::new() }
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome<Answer> {
@@ -234,9 +235,13 @@ impl Session {
             ["fork-while-registering", times] => {
                 text(forks::while_registering(self.registry()?, times.parse()?)?)
             }
-            ["fork-while-claiming", directory, times, microseconds] => {
+            ["make-claimable", directory, times] => {
+                self.claimable = forks::claimable(Path::new(directory), times.parse()?)?;
+                text("")
+            }
+            ["fork-while-claiming", microseconds] => {
                 let latest = Duration::from_micros(microseconds.parse()?);
-                text(forks::while_claiming(Path::new(directory), times.parse()?, latest)?)
+                text(forks::while_claiming(std::mem::take(&mut self.claimable), latest))
             }
             ["fork-after-collisions", times] => {
                 text(forks::after_collisions(self.registry()?, times.parse()?)?)

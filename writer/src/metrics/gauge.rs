@@ -20,6 +20,9 @@ use crate::metric::{Metric, sealed::Handle};
 pub struct Gauge(Option<&'static GaugeCore>);
 
 /// A fractional number that goes up and down. See [`Gauge`].
+///
+/// The first handle that a process updates in a series decides whether its cell holds whole numbers, fractions or
+/// nanoseconds; what others set or add there is rounded to that.
 #[derive(Clone, Debug)]
 pub struct FloatGauge(Option<&'static GaugeCore>);
 
