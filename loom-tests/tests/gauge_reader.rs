@@ -7,7 +7,7 @@ use dyn_metrics_layout::error::Result;
 use dyn_metrics_layout::gauge::{Claimant, Contents, GaugeCell, Meta, Owner, Reading};
 use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::sync::{Ordering, load_acquire};
-use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 use dyn_metrics_loom_tests::explore_bounded;
 use loom::sync::Arc;
 use loom::thread;
@@ -31,7 +31,7 @@ type TakeOver = fn(&GaugeCell, &Reading, &Claimant) -> Option<usize>;
 type Read = fn(&GaugeCell) -> Result<(u64, u64, u64)>;
 
 fn production_take_over(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
-    cell.take_over(PLACE, reading, me, TO, MODE)
+    cell.take_over(PLACE, reading, me, TO, Kind::Gauge, MODE)
 }
 
 fn production_read(cell: &GaugeCell) -> Result<(u64, u64, u64)> {

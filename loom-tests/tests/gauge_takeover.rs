@@ -7,13 +7,14 @@
 use dyn_metrics_layout::gauge::{Claimant, GaugeCell, Meta, Owner, Reading};
 use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::sync::{Ordering, fence, vanish_before_write};
-use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 use dyn_metrics_loom_tests::{Executions, Life, explore, explore_bounded};
 use loom::sync::Arc;
 use loom::thread;
 
 const PLACE: u64 = 8192;
 const SERIES: u64 = 640;
+const KIND: Kind = Kind::Gauge;
 const MODE: GaugeMode = GaugeMode::Sum;
 const TO: Representation = Representation::Integer;
 
@@ -34,7 +35,7 @@ fn claimant(process: usize) -> Claimant {
 type TakeOver = fn(&GaugeCell, &Reading, &Claimant) -> Option<usize>;
 
 fn production(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
-    cell.take_over(PLACE, reading, me, TO, MODE)
+    cell.take_over(PLACE, reading, me, TO, KIND, MODE)
 }
 
 struct Series {
@@ -299,7 +300,7 @@ fn twin_claiming_by_a_store_makes_two_owners() {
 fn believing_the_first_look(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize> {
     let from = reading.owner.half;
     claim(cell, reading, me)?;
-    let survivor = reading.contents.survivors(MODE).0.map_or(0, Number::to_bits);
+    let survivor = reading.contents.survivors(KIND, MODE).0.map_or(0, Number::to_bits);
     begin(cell, 1 - from, me, survivor);
     cell.owner.store(owner(me, 1 - from, false), Ordering::Release);
     Some(1 - from)
