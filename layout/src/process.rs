@@ -48,7 +48,7 @@ pub const FIELDS: &[Field] = &[
     field("reserved", 40, 24, "0"),
     field("checksum", CHECKSUM, 8, "XXH64, seed = offset of the slot, of bytes 72 to 512"),
     field("record_generation", GENERATION, 8, "the generation that wrote this record"),
-    field("process_id", PROCESS_ID, 8, "ms since 1970 (40 bits), then 24 random bits"),
+    field("process_id", PROCESS_ID, 8, "ms since 1970 (40 bits), 24 random bits; one for all segments"),
     field("pid", PID, 4, "pid in the process's own namespace, for people"),
     field("uid", UID, 4, "effective user id"),
     field("claimed", CLAIMED, 8, "time of the claim, ns since 1970"),
