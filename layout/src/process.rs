@@ -102,7 +102,7 @@ pub const fn slot_of_lock(offset: u64, slots: u32) -> Option<u32> {
 pub struct Process<'b> {
     /// Generation of the slot that this record belongs to.
     pub generation: u64,
-    /// Identity of the process: milliseconds since 1970 in the upper 40 bits, random below.
+    /// Identity of the process, one for all segments: milliseconds since 1970 in the upper 40 bits, random below.
     pub process_id: u64,
     /// Pid in the process's own namespace.
     pub pid: u32,
