@@ -8,7 +8,9 @@ use dyn_metrics::{Counter, Opts, Registry};
 use dyn_metrics_layout::header::{BYTES, Header, MAGIC};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_reader::{Collector, SegmentState, Statistic};
-use dyn_metrics_tests::reading::{assert_sound, assert_whole, number, series_count, statistic, total};
+use dyn_metrics_tests::reading::{
+    assert_sound, assert_whole, by_pid, number, series_count, statistic, total,
+};
 use dyn_metrics_tests::servers::{have, wait_for};
 use dyn_metrics_tests::stage::{Peer, Stage, held_slots, snapshot};
 
@@ -136,6 +138,32 @@ fn after_a_replacement_readers_merge_the_old_file_and_new_registrations_go_to_th
     warm.done("series labelled_total 100 0 6");
     let seen = stage.snapshot();
     assert_eq!((series_count(&seen, "labelled_total"), total(&seen, "labelled_total")), (6, 9.0));
+}
+
+#[test]
+fn a_process_with_a_gauge_in_both_files_counts_with_the_newer() {
+    let stage = Stage::new();
+    let mut moving = stage.peer();
+    let mut staying = stage.peer();
+    for (peer, value) in [(&mut moving, 5), (&mut staying, 100)] {
+        peer.done("register gauge held livesum");
+        peer.done("register gauge each liveall");
+        peer.done(&format!("update held {value}"));
+        peer.done(&format!("update each {value}"));
+    }
+    std::fs::rename(stage.segment(), stage.path("segment.superseded-00000000000000aa")).unwrap();
+    for name in ["held livesum", "each liveall"] {
+        moving.done(&format!("register gauge {name}"));
+    }
+    moving.done("update held 7");
+    moving.done("update each 7");
+    let seen = stage.snapshot();
+    assert_whole(&seen);
+    assert_eq!(seen.segments.len(), 2);
+    assert_eq!(number(&seen, "held"), Some(107.0));
+    let mut each: Vec<_> = by_pid(&seen, "each").into_iter().map(|(_, value)| value).collect();
+    each.sort_by(f64::total_cmp);
+    assert_eq!(each, [7.0, 100.0]);
 }
 
 /// The offsets of the header's creation time, and of the first index table's length.

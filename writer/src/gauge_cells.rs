@@ -9,7 +9,7 @@ use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
-use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment};
@@ -29,6 +29,7 @@ const SINK: u64 = u64::MAX;
 pub(crate) struct GaugeCore {
     segment: Option<&'static Segment>,
     series: u64,
+    kind: Kind,
     mode: GaugeMode,
     keep_dead: u32,
     /// Address of the half to write, with its representation in the lowest two bits; 0 in a forked child.
@@ -53,28 +54,30 @@ impl GaugeCore {
     pub(crate) fn reach(
         segment: &'static Segment,
         series: u64,
+        kind: Kind,
         mode: GaugeMode,
         keep_dead: u32,
     ) -> Granted<&'static Self> {
-        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, mode, keep_dead)?))
+        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, kind, mode, keep_dead)?))
     }
 
     fn new(
         segment: Option<&'static Segment>,
         series: u64,
+        kind: Kind,
         mode: GaugeMode,
         keep_dead: u32,
     ) -> nix::Result<Self> {
         let words = wipe::words(2)?;
         let (own, fallen_back) = (&words[0], &words[1]);
-        Ok(Self { segment, series, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
+        Ok(Self { segment, series, kind, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
     pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
         static SHARED: OnceValue<GaugeCore> = OnceValue::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let make = |series| Self::new(None, series, mode, 0).ok();
+        let make = |series| Self::new(None, series, Kind::Gauge, mode, 0).ok();
         if COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
             Some(Box::leak(Box::new(make(0)?)))
         } else {
@@ -243,7 +246,7 @@ impl GaugeCore {
         if segment.is_alive(reading.owner.slot, reading.owner.generation) {
             return Ok(None); // somebody else has taken it
         }
-        let taken = cell.take_over(place, &reading, me, first, self.mode);
+        let taken = cell.take_over(place, &reading, me, first, self.kind, self.mode);
         if taken.is_some() {
             segment.count(Statistic::GaugeTakeovers, 1);
         }

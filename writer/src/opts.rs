@@ -235,9 +235,9 @@ impl Opts {
             return fail(format!("number {}, expected 1 to {MAX_STATES}", self.states.len()));
         }
         let mode = self.mode_for(Kind::StateSet);
-        if matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum | GaugeMode::Min | GaugeMode::Max) {
-            // Bits don't add up, and what the dead leave is kept as a number, not as bits.
-            let usable = "all, liveall, livemin, livemax, mostrecent or livemostrecent";
+        if matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum) {
+            // Bits don't add up.
+            let usable = "all, min, max or mostrecent, or one of these with live before it";
             return fail(format!("combine by mode {}, expected {usable}", mode.name()));
         }
         if self.name.contains(':') {
@@ -322,7 +322,10 @@ mod tests {
         assert!(Opts::new("s", "").states(&["a", "a"]).check(Kind::StateSet, &[]).is_err());
         assert!(Opts::new("s", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_ok());
         assert!(Opts::new("s:x", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_err());
-        let summed = Opts::new("s", "").states(&["a"]).mode(GaugeMode::Sum);
-        assert!(summed.check(Kind::StateSet, &[]).unwrap_err().to_string().contains("mode sum"));
+        for mode in GaugeMode::EVERY {
+            let checked = Opts::new("s", "").states(&["a"]).mode(mode).check(Kind::StateSet, &[]);
+            let refused = checked.is_err_and(|e| e.to_string().contains(&format!("mode {}", mode.name())));
+            assert_eq!(refused, matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum), "{mode:?}");
+        }
     }
 }

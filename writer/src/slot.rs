@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use crate::gauge_cells::GaugeCore;
+use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment, attached};
 use crate::sys::{self, KeepErrno};
 use crate::wipe;
@@ -78,6 +79,8 @@ impl Forks {
 pub(crate) struct SlotClaim {
     /// Wiped in a child: state, slot, generation, process id, pid.
     own: &'static [AtomicUsize],
+    /// Wiped in a child: identity of the process, the same in every segment; 0 until the first claim.
+    process_id: &'static AtomicUsize,
     /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none.
     open_fd: AtomicI32,
     /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
@@ -91,13 +94,22 @@ pub(crate) struct SlotClaim {
 impl SlotClaim {
     pub(crate) fn new() -> nix::Result<Self> {
         static HANDLERS: AtomicBool = AtomicBool::new(false);
+        static PROCESS_ID: OnceValue<&AtomicUsize> = OnceValue::new();
         if !HANDLERS.swap(true, Ordering::AcqRel) {
             // SAFETY: the handlers are plain functions that live as long as the process.
             unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         }
         let (open_page, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (open_fd, untold) = (AtomicI32::new(-1), AtomicI32::new(0));
-        Ok(Self { own: wipe::words(5)?, open_fd, open_page, asked, untold })
+        let process_id = PROCESS_ID.get_or(|| wipe::words(1).ok()?.first()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { own: wipe::words(5)?, process_id, open_fd, open_page, asked, untold })
+    }
+
+    /// Identity of this process, made by whichever segment needs it first.
+    fn process_id(&self, unix_ms: u64) -> u64 {
+        let new = process::process_id(unix_ms, sys::random());
+        let made = self.process_id.compare_exchange(0, new as usize, Ordering::Relaxed, Ordering::Relaxed);
+        made.map_or_else(|earlier| earlier as u64, |_| new)
     }
 
     /// This process as an owner of gauge cells, if it has a slot.
@@ -319,7 +331,7 @@ impl Segment {
         let (mut command, mut stat) = ([0; 64], [0; 512]);
         let me = Process {
             generation,
-            process_id: process::process_id(now / 1_000_000, sys::random()),
+            process_id: self.slot.process_id(now / 1_000_000),
             pid: std::process::id(),
             uid: nix::unistd::geteuid().as_raw(),
             claimed_unix_ns: now,

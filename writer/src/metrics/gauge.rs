@@ -33,8 +33,8 @@ pub struct DurationGauge(Option<&'static GaugeCore>);
 /// Named states, each on or off. See [`Gauge`].
 ///
 /// Readers combine the processes' states: the living process's that set them last, unless `Opts` gives another
-/// mode: `livemax` (on in any process), `livemin` (on in every process), `mostrecent`, `all`, `liveall`. The
-/// others are refused.
+/// mode: `livemax` (on in any process), `livemin` (on in every process), the same without `live` (the dead count
+/// too), `mostrecent`, `all`, `liveall`. Sums are refused.
 #[derive(Clone, Debug)]
 pub struct StateSet {
     core: Option<&'static GaugeCore>,
@@ -233,7 +233,7 @@ impl StateSet {
 
 fn reach(core: &'static FamilyCore, series: u64) -> Result<&'static GaugeCore> {
     let segment = core.segment;
-    let reached = GaugeCore::reach(segment, series, core.mode, core.keep_dead);
+    let reached = GaugeCore::reach(segment, series, core.kind, core.mode, core.keep_dead);
     reached.map_err(|refusal| segment.refused(segment.error("a gauge", refusal)))
 }
 
