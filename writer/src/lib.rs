@@ -97,10 +97,7 @@ pub use registry::Registry;
 /// Which path updates take in this process, and why: `rseq`, or `shared: REASON`.
 #[must_use]
 pub fn update_path() -> String {
-    match percpu::path() {
-        percpu::Path::Rseq => "rseq".to_owned(),
-        percpu::Path::Shared(reason) => format!("shared: {reason}"),
-    }
+    percpu::path().to_string()
 }
 
 /// The README's quick start, run as a test.
