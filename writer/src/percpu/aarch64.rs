@@ -12,7 +12,7 @@ use std::arch::asm;
 pub(super) const SUPPORTED: bool = true;
 
 /// The signature that glibc registers.
-#[cfg(test)]
+#[allow(dead_code, reason = "the sequences have it as text; tests compare")]
 pub(super) const SIGNATURE: u32 = 0xd428_bc00;
 
 /// The thread pointer.
@@ -83,8 +83,8 @@ macro_rules! sequence {
             area = out(reg) _,
             limit = out(reg) _,
             $($operand)*
-            $($extra)*
             cold = label { return false },
+            $($extra)*
             options(nostack),
         )
     };

@@ -19,7 +19,7 @@ use std::arch::asm;
 pub(super) const SUPPORTED: bool = true;
 
 /// The signature that glibc registers.
-#[cfg(test)]
+#[allow(dead_code, reason = "the sequences have it as text; tests compare")]
 pub(super) const SIGNATURE: u32 = 0x5305_3053;
 
 /// The thread pointer.
@@ -89,8 +89,8 @@ macro_rules! sequence {
             byte_offset = in(reg) $byte_offset,
             tmp = out(reg) _,
             $($operand)*
-            $($extra)*
             cold = label { return false },
+            $($extra)*
             options(nostack),
         )
     };
