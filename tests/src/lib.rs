@@ -8,6 +8,7 @@ pub mod golden;
 pub mod host;
 pub mod reading;
 pub mod refusals;
+pub mod rseq;
 pub mod scene;
 pub mod servers;
 pub mod stage;

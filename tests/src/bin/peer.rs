@@ -20,13 +20,16 @@ use dyn_metrics::{
 };
 use dyn_metrics_tests::delays::{self, Plan, Where};
 use dyn_metrics_tests::work::{self, Disturbance, Kinds, Metrics, Spinning};
-use dyn_metrics_tests::{forks, host, steady};
+use dyn_metrics_tests::{forks, host, rseq, steady};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if std::env::var_os("PEER_REGISTERS_RSEQ").is_some() {
+        rseq::register_own()?;
+    }
     match words[..] {
         ["serve", control] => serve(Session::new(control.into()), host::input()),
         ["steady", path, times, warm_up] => steady::run(Path::new(path), times.parse()?, warm_up == "yes"),
@@ -266,6 +269,14 @@ impl Session {
             }
             ["replace-descriptors-by", path, count] => {
                 host::replace_descriptors_by(Path::new(path), count.parse()?)?;
+                text("")
+            }
+            ["unregister-rseq"] => {
+                rseq::unregister()?;
+                text("")
+            }
+            ["register-rseq"] => {
+                rseq::register_own()?;
                 text("")
             }
             ["close-standard"] => Ok(Answer::Moved(host::close_standard()?)),
