@@ -354,3 +354,38 @@ impl Random {
         self.below(n) == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs under emulators too, which don't restart sections but show that delays keep flags and registers.
+    #[test]
+    fn a_delayed_sequence_adds_once() {
+        let area: &'static [AtomicU64; 4] = Box::leak(Box::default());
+        let rseq = (std::ptr::from_ref(area) as isize).wrapping_sub(arch::thread_pointer());
+        let cells: &'static [AtomicU64; 2] = Box::leak(Box::default());
+        // CPU 1 of 2; CPU 0 has no block.
+        let table: &'static [usize; 3] = Box::leak(Box::new([2, 0, std::ptr::from_ref(cells) as usize]));
+        for round in 0..200 {
+            let mut random = Random(round + 1);
+            change_a_delay(&mut random);
+            for (cpu, adds) in [(1_u64, true), (0, false), (2, false), (u64::from(u32::MAX), false)] {
+                area[0].store(cpu << 32, Ordering::Relaxed);
+                let blocks = table[1..].as_ptr();
+                // SAFETY: an area of this thread's own, a table of two entries, a block of two words.
+                assert_eq!(unsafe { armed::add_one(rseq, blocks, 0) }, adds);
+                // SAFETY: as above.
+                assert_eq!(unsafe { armed::add_u64(rseq, blocks, 0, 2) }, adds);
+                // SAFETY: as above.
+                assert_eq!(unsafe { armed::add_f64(rseq, blocks, 8, 0.5) }, adds);
+                assert_ne!(area[1].swap(0, Ordering::Relaxed), 0, "armed");
+                // SAFETY: as above.
+                assert_eq!(unsafe { twin::add_f64(rseq, blocks, 8, 0.5) }, adds);
+                assert_eq!(area[1].load(Ordering::Relaxed), 0, "not armed");
+            }
+        }
+        let seen = cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
+        assert_eq!(seen, [600, 200_f64.to_bits()]);
+    }
+}
