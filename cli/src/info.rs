@@ -181,6 +181,15 @@ const fn meaning(statistic: Statistic) -> &'static str {
         Statistic::HelpDiffers => "registrations with another help text than the family's",
         Statistic::LevelDiffers => "registrations with another level than the family's",
         Statistic::ProcessesWithoutRseq => "processes without per-CPU updates",
+        Statistic::SharedOff => "processes without per-CPU updates: DYN_METRICS_RSEQ=off",
+        Statistic::SharedUnregistered => "processes without per-CPU updates: rseq is not registered",
+        Statistic::SharedLibrary => "processes without per-CPU updates: the C library has no rseq",
+        Statistic::SharedKernel => "processes without per-CPU updates: the kernel may not restart sequences",
+        Statistic::SharedArchitecture => {
+            "processes without per-CPU updates: no sequence for the architecture"
+        }
+        Statistic::SharedReboot => "processes without per-CPU updates: segment older than the last boot",
+        Statistic::RseqLost => "processes in which a thread's rseq registration was gone",
         Statistic::GaugeTakeovers => "gauge cells taken over from dead processes",
         Statistic::InfiniteObservations => "infinite observations, left out of sums",
         Statistic::ProcessesAttached => "times that a process has attached",

@@ -191,6 +191,7 @@ pub fn follow(word: &AtomicU64, place: u64) -> Result<Option<u64>> {
 }
 
 /// Adds `n` to an integer or nanosecond word of a shared block; wraps at 2^64.
+#[inline]
 pub fn add_shared(word: &AtomicU64, n: u64) {
     word.fetch_add(n, Ordering::Relaxed);
 }

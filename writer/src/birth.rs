@@ -8,13 +8,12 @@ use dyn_metrics_layout::file::BIRTH_INFIX;
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::{index, process};
 use nix::errno::Errno;
-use nix::fcntl::RenameFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::error::{Error, Result};
 use crate::options::Builder;
-use crate::sys;
+use crate::sys::{self, Rename};
 
 /// Makes a segment under `path`; none when somebody else made one first.
 pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
@@ -48,7 +47,7 @@ fn create_by_rename(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
     let fd =
         sys::create_new(&temporary).map_err(|errno| failed(path, "create a file in its directory", errno))?;
     let made = fill(&fd, path, options)
-        .and_then(|()| named(sys::rename(&temporary, path, RenameFlags::RENAME_NOREPLACE), path, fd));
+        .and_then(|()| named(sys::rename(&temporary, path, Rename::NoReplace), path, fd));
     if !matches!(made, Ok(Some(_))) {
         let _ = std::fs::remove_file(&temporary);
     }

@@ -15,13 +15,12 @@ use dyn_metrics_layout::file::{SUPERSEDED_INFIX, superseded_base};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::{self, LOCK_BASE, LOCK_STRIDE, REPLACE_LOCK};
 use nix::errno::Errno;
-use nix::fcntl::RenameFlags;
 use nix::sys::stat::fstat;
 
 use crate::birth;
 use crate::error::{Error, Result};
 use crate::options::Builder;
-use crate::sys::{self, FileId};
+use crate::sys::{self, FileId, Rename};
 
 /// What remains of the old segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
     if birth::create(&aside, &heir)?.is_none() {
         return Ok(()); // the random name is taken: the caller looks again
     }
-    if let Err(errno) = sys::rename(&aside, path, RenameFlags::RENAME_EXCHANGE) {
+    if let Err(errno) = sys::rename(&aside, path, Rename::Exchange) {
         let _ = std::fs::remove_file(&aside);
         return Err(io("exchange the new file with it")(errno));
     }

@@ -69,6 +69,8 @@ pub(crate) struct Segment {
     pub(crate) tables: OnceMap<LocalTable>,
     /// Set when a block could not be had; cleared by the next successful registration.
     pub(crate) no_blocks: AtomicBool,
+    /// Set once a thread was found without CPU number, and counted.
+    rseq_lost: AtomicBool,
     /// Set when a gauge found no space for its cell; cleared likewise.
     pub(crate) gauges_without_space: AtomicBool,
     map: Map,
@@ -143,7 +145,7 @@ impl Segment {
             id,
             header,
             same_boot,
-            per_cpu: same_boot && crate::percpu::path() == crate::percpu::Path::Rseq,
+            per_cpu: same_boot && matches!(crate::percpu::path(), crate::percpu::Path::Rseq { .. }),
             role: options.role.clone(),
             process_labels,
             process_label_count: options.process_labels.len() as u16,
@@ -154,6 +156,7 @@ impl Segment {
             cells: std::array::from_fn(|_| OnceMap::new(header.max_bytes)),
             tables: OnceMap::new(header.max_bytes),
             no_blocks: AtomicBool::new(false),
+            rseq_lost: AtomicBool::new(false),
             gauges_without_space: AtomicBool::new(false),
             map,
             fd: AtomicI32::new(fd.as_raw_fd()),
@@ -180,9 +183,7 @@ impl Segment {
             if ATTACHED.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 let _ = fd.into_raw_fd();
                 this.count(Statistic::ProcessesAttached, 1);
-                if !this.per_cpu {
-                    this.count(Statistic::ProcessesWithoutRseq, 1);
-                }
+                this.count_path();
                 return this;
             }
         }
@@ -232,6 +233,24 @@ impl Segment {
     pub(crate) fn count(&'static self, statistic: Statistic, n: u64) {
         if let Ok(word) = self.word(statistic.offset()) {
             word.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts this process by the path of its updates.
+    fn count_path(&'static self) {
+        let reason = match crate::percpu::path() {
+            crate::percpu::Path::Shared(reason) => reason.statistic(),
+            crate::percpu::Path::Rseq { .. } if !self.same_boot => Statistic::SharedReboot,
+            crate::percpu::Path::Rseq { .. } => return,
+        };
+        self.count(reason, 1);
+        self.count(Statistic::ProcessesWithoutRseq, 1);
+    }
+
+    /// Counts, once, that a thread of this process has no CPU number although others have. Async-signal-safe.
+    pub(crate) fn count_lost_rseq(&'static self) {
+        if !self.rseq_lost.load(Ordering::Relaxed) && !self.rseq_lost.swap(true, Ordering::Relaxed) {
+            self.count(Statistic::RseqLost, 1);
         }
     }
 

@@ -1,6 +1,8 @@
-//! What the writer asks of the kernel, without unsafe code and without surprises: every call that may run in
-//! an update's cold path keeps `errno` and allocates nothing.
+//! What the writer asks of the kernel, without surprises: every call that may run in an update's cold path keeps
+//! `errno` and allocates nothing.
+#![allow(unsafe_code, reason = "renameat2, for which musl has no function")]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,8 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
 /// Nanoseconds since 1970.
@@ -118,10 +121,28 @@ pub(crate) fn link_unnamed(fd: BorrowedFd<'_>, path: &Path) -> nix::Result<()> {
     nix::unistd::linkat(cwd, source, cwd, path, AtFlags::AT_SYMLINK_FOLLOW)
 }
 
+/// What a renaming does with a file that has the new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rename {
+    /// Fails because of it.
+    NoReplace,
+    /// Gives it the old name.
+    Exchange,
+}
+
 /// Renames without replacing, or exchanges two names.
-pub(crate) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> nix::Result<()> {
-    let cwd = nix::fcntl::AT_FDCWD;
-    nix::fcntl::renameat2(cwd, from, cwd, to, flags)
+pub(crate) fn rename(from: &Path, to: &Path, how: Rename) -> nix::Result<()> {
+    let flags = match how {
+        Rename::NoReplace => libc::RENAME_NOREPLACE,
+        Rename::Exchange => libc::RENAME_EXCHANGE,
+    };
+    let call = |from: &CStr, to: &CStr| {
+        let cwd = libc::AT_FDCWD;
+        // SAFETY: two strings that end with NUL; the kernel reads them and touches no other memory.
+        unsafe { libc::syscall(libc::SYS_renameat2, cwd, from.as_ptr(), cwd, to.as_ptr(), flags) }
+    };
+    let done = from.with_nix_path(|from| to.with_nix_path(|to| call(from, to)))??;
+    Errno::result(done).map(drop)
 }
 
 /// Device and inode of a file.

@@ -20,6 +20,7 @@ pub(super) fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
         series_refused(snapshot),
         registrations_refused(snapshot),
         updates_dropped(snapshot),
+        update_paths(snapshot),
         events(snapshot),
         skipped(snapshot),
     ];
@@ -126,6 +127,20 @@ fn updates_dropped(snapshot: &Snapshot) -> SelfMetric {
     counter("dyn_metrics_updates_dropped_total", help, samples)
 }
 
+fn update_paths(snapshot: &Snapshot) -> SelfMetric {
+    let each = |s: &'_ SegmentReport| -> Vec<(Labels, u64)> {
+        let count = |wanted| s.statistics.iter().find(|(seen, _)| *seen == wanted).map_or(0, |(_, n)| *n);
+        let sample =
+            |path, reason, n| (labels(&[("path", path), ("reason", reason), ("segment", &s.label)]), n);
+        let shared = Statistic::ALL.iter().filter(|(statistic, _)| group(*statistic) == Group::Path);
+        let attached = count(Statistic::ProcessesAttached);
+        let rseq = sample("rseq", "", attached.saturating_sub(count(Statistic::ProcessesWithoutRseq)));
+        std::iter::once(rseq).chain(shared.map(|(s, name)| sample("shared", name, count(*s)))).collect()
+    };
+    let help = "Processes attached since creation, by the path that their updates take and why.";
+    counter("dyn_metrics_update_path_processes_total", help, served(snapshot).flat_map(each).collect())
+}
+
 fn events(snapshot: &Snapshot) -> SelfMetric {
     let samples = statistics(snapshot, "event", Group::Events);
     counter("dyn_metrics_segment_events_total", "Other events that writers count.", samples)
@@ -144,6 +159,7 @@ fn skipped(snapshot: &Snapshot) -> SelfMetric {
 enum Group {
     Registrations,
     Updates,
+    Path,
     Events,
 }
 
@@ -159,7 +175,14 @@ const fn group(statistic: Statistic) -> Group {
         | Statistic::DroppedBusy
         | Statistic::PrivateNoSlot
         | Statistic::PrivateFull => Group::Updates,
+        Statistic::SharedOff
+        | Statistic::SharedUnregistered
+        | Statistic::SharedLibrary
+        | Statistic::SharedKernel
+        | Statistic::SharedArchitecture
+        | Statistic::SharedReboot => Group::Path,
         Statistic::BlockFailed
+        | Statistic::RseqLost
         | Statistic::HelpDiffers
         | Statistic::LevelDiffers
         | Statistic::ProcessesWithoutRseq
