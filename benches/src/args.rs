@@ -1,0 +1,52 @@
+//! Arguments, and what they ask for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::pool::Effort;
+
+/// Measures dyn-metrics beside its peers and prints tables.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "dyn-metrics-bench", version)]
+pub struct Arguments {
+    /// Measure only what has one of these words in its name: an operation (counter_inc, labels, ...), render,
+    /// http, memory, blocks, processes, fallback, callgrind; comma-separated
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Fewer and shorter slices, fewer series: shows that everything runs, measures little
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Slices of each contender
+    #[arg(long, value_name = "N")]
+    pub slices: Option<usize>,
+
+    /// Where the tables are written: rust.tsv, render.tsv, report.md
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub out: PathBuf,
+
+    /// What a process of its own does for this program; see `child.rs`
+    #[arg(long, hide = true, num_args = 1.., value_name = "WORD")]
+    pub child: Vec<String>,
+}
+
+impl Arguments {
+    /// Whether the thing of this name is to be measured.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
+    }
+
+    /// How much effort to make for an operation.
+    pub fn effort(&self) -> Effort {
+        let (slices, operations, longest) = if self.quick { (5, 20_000, 1) } else { (31, 200_000, 6) };
+        Effort { slices: self.slices.unwrap_or(slices), operations, longest: Duration::from_millis(longest) }
+    }
+
+    /// How often to render.
+    pub fn renderings(&self) -> usize {
+        self.slices.unwrap_or(if self.quick { 3 } else { 15 })
+    }
+}

@@ -1,0 +1,154 @@
+//! Slices of contenders in turn, by one thread or several.
+#![allow(clippy::disallowed_types, reason = "a barrier between threads of this process")]
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Does an operation as often as told, in a loop of its own: worker, times.
+pub type Slice = Box<dyn Fn(usize, u64) + Send + Sync>;
+
+/// Something that is measured beside others.
+pub struct Contender {
+    pub name: &'static str,
+    pub slice: Slice,
+    /// What is to be done after each slice, outside of the measured time.
+    pub after: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Contender {
+    pub fn new(name: &'static str, slice: impl Fn(usize, u64) + Send + Sync + 'static) -> Self {
+        Self { name, slice: Box::new(slice), after: None }
+    }
+}
+
+/// How long and how often to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Slices of each contender, beside a first one that warms up.
+    pub slices: usize,
+    /// Operations in a slice of each thread.
+    pub operations: u64,
+    /// Slices of slow operations are shortened to about this.
+    pub longest: Duration,
+}
+
+/// Fewest operations in a slice, so that it goes through all label values.
+const LEAST: u64 = 10_000;
+
+/// Measures contenders round-robin: A B C A B C ...; nanoseconds of an operation, for each slice.
+///
+/// All threads start a slice together, each on a CPU of its own; its time is that of the slowest.
+pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Vec<(String, Vec<f64>)> {
+    let gate = Gate { threads, arrived: AtomicUsize::new(0) };
+    let lengths: Vec<AtomicU64> = contenders.iter().map(|_| AtomicU64::new(LEAST)).collect();
+    let work = |worker| slices(worker, contenders, &gate, &lengths, effort);
+    let times: Vec<Vec<Vec<f64>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|worker| scope.spawn(move || work(worker))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker ends")).collect()
+    });
+    let slowest = |at: usize, slice: usize| times.iter().map(|time| time[at][slice]).fold(0.0, f64::max);
+    let samples = |at| (0..effort.slices).map(|slice| slowest(at, slice)).collect();
+    contenders.iter().enumerate().map(|(at, contender)| (contender.name.to_owned(), samples(at))).collect()
+}
+
+/// What one worker does; its nanoseconds by contender and slice.
+fn slices(
+    worker: usize,
+    contenders: &[Contender],
+    gate: &Gate,
+    lengths: &[AtomicU64],
+    effort: Effort,
+) -> Vec<Vec<f64>> {
+    pin(worker);
+    let mut times = vec![Vec::new(); contenders.len()];
+    for round in 0..=effort.slices {
+        for (at, contender) in contenders.iter().enumerate() {
+            let n = lengths[at].load(Ordering::Relaxed);
+            gate.pass();
+            let start = Instant::now();
+            (contender.slice)(worker, n);
+            let each = start.elapsed().as_nanos() as f64 / n as f64;
+            gate.pass();
+            if worker == 0 {
+                if let Some(after) = &contender.after {
+                    after();
+                }
+                if round == 0 {
+                    lengths[at].store(length(each, effort), Ordering::Relaxed);
+                }
+            }
+            if round > 0 {
+                times[at].push(each);
+            }
+        }
+        gate.pass();
+    }
+    times
+}
+
+/// Operations of a slice, when one takes `each` nanoseconds.
+fn length(each: f64, effort: Effort) -> u64 {
+    let fits = effort.longest.as_nanos() as f64 / each.max(0.01);
+    (fits as u64).clamp(LEAST, effort.operations.max(LEAST))
+}
+
+/// Puts this thread on the n-th of the CPUs that it may use; without effect where that isn't allowed.
+pub fn pin(n: usize) {
+    let this = Pid::from_raw(0);
+    let Ok(allowed) = sched_getaffinity(this) else { return };
+    let mut usable = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let mut only = CpuSet::new();
+    if let Some(cpu) = usable.nth(n)
+        && only.set(cpu).is_ok()
+    {
+        let _ = sched_setaffinity(this, &only);
+    }
+}
+
+/// A barrier that spins: a sleeping one wakes threads tens of microseconds apart.
+struct Gate {
+    threads: usize,
+    arrived: AtomicUsize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let turn = self.arrived.fetch_add(1, Ordering::AcqRel) / self.threads;
+        for spins in 0_u64.. {
+            if self.arrived.load(Ordering::Acquire) >= (turn + 1) * self.threads {
+                return;
+            }
+            if spins > 100_000 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_contender_gets_its_slices_in_turn() {
+        let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let contender = |name| {
+            let order = order.clone();
+            Contender::new(name, move |worker, n| order.lock().unwrap().push((name, worker, n)))
+        };
+        let effort = Effort { slices: 2, operations: 1, longest: Duration::ZERO };
+        let samples = measure(&[contender("a"), contender("b")], 1, effort);
+        let names: Vec<_> = order.lock().unwrap().iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, ["a", "b", "a", "b", "a", "b"]);
+        assert_eq!(samples.iter().map(|(_, times)| times.len()).collect::<Vec<_>>(), [2, 2]);
+    }
+
+    #[test]
+    fn slow_operations_get_shorter_slices() {
+        let effort = Effort { slices: 1, operations: 200_000, longest: Duration::from_millis(8) };
+        assert_eq!(length(5.0, effort), 200_000);
+        assert_eq!(length(80.0, effort), 100_000);
+        assert_eq!(length(8000.0, effort), LEAST);
+    }
+}

@@ -1,0 +1,61 @@
+//! Rendering many series as Prometheus text.
+
+use std::time::Instant;
+
+use dyn_metrics_benches::rows::RenderRow;
+use dyn_metrics_benches::stats::Summary;
+
+use crate::args::Arguments;
+use crate::peers::ours::Home;
+use crate::peers::{Kind, Page, pages};
+
+/// What is rendered: kind, series.
+const SCENES: [(Kind, usize); 5] = [
+    (Kind::Counter, 1_000),
+    (Kind::Counter, 10_000),
+    (Kind::Counter, 100_000),
+    (Kind::Histogram, 1_000),
+    (Kind::Histogram, 10_000),
+];
+
+/// Most series of a quick run.
+const QUICK: usize = 1_000;
+
+pub fn run(arguments: &Arguments, home: &Home) -> Vec<RenderRow> {
+    let scenes = SCENES.iter().filter(|(_, series)| !arguments.quick || *series <= QUICK);
+    let render = |(kind, series): &(Kind, usize)| {
+        eprintln!("rendering {series} {}s ...", kind.name());
+        let pages = pages(*kind, *series, home).into_iter();
+        let cases = pages.map(|page| Case { kind: kind.name().to_owned(), series: *series, page });
+        measure(cases.collect(), arguments.renderings())
+    };
+    scenes.flat_map(render).collect()
+}
+
+/// A page as one row of a table.
+pub struct Case {
+    pub kind: String,
+    pub series: usize,
+    pub page: Page,
+}
+
+/// Renders pages round-robin; between two renderings of a page, each of its series changes.
+pub fn measure(mut cases: Vec<Case>, renderings: usize) -> Vec<RenderRow> {
+    let mut times = vec![Vec::new(); cases.len()];
+    let mut bytes = vec![0; cases.len()];
+    for round in 0..=renderings {
+        for (at, Case { page, .. }) in cases.iter_mut().enumerate() {
+            (page.touch)();
+            let start = Instant::now();
+            bytes[at] = (page.render)();
+            if round > 0 {
+                times[at].push(start.elapsed().as_nanos() as f64 / 1e6);
+            }
+        }
+    }
+    let row = |((case, times), bytes): ((Case, &Vec<f64>), usize)| {
+        let Case { kind, series, page } = case;
+        Some(RenderRow { contender: page.name.to_owned(), kind, series, ms: Summary::of(times)?, bytes })
+    };
+    cases.into_iter().zip(&times).zip(bytes).filter_map(row).collect()
+}
