@@ -27,7 +27,7 @@ const TIMES: u64 = 10_000;
 pub fn run(home: &Home) -> io::Result<Vec<Count>> {
     let out = home.path("callgrind");
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--toggle-collect=*counted_slice*", "--dump-after=*counted_slice*"]);
+    command.args(["--tool=callgrind", "--toggle-collect=*counted_slice*", "--dump-before=*slice_is_done*"]);
     command.arg(format!("--callgrind-out-file={}", out.display()));
     command.arg(std::env::current_exe()?).args(["--child", "count"]).arg(home.root());
     let output = command.output()?;
@@ -60,6 +60,7 @@ pub fn child(directory: &str) {
         for contender in contenders(op, &input, &home) {
             (contender.slice)(0, 100);
             counted_slice(&contender.slice);
+            slice_is_done();
             println!("{} {}", op.name(), contender.name);
         }
     }
@@ -68,4 +69,10 @@ pub fn child(directory: &str) {
 #[inline(never)]
 fn counted_slice(slice: &crate::pool::Slice) {
     slice(0, std::hint::black_box(TIMES));
+}
+
+/// Where valgrind dumps what it has counted since the last time.
+#[inline(never)]
+fn slice_is_done() {
+    std::hint::black_box(());
 }

@@ -29,9 +29,12 @@ mod processes;
 mod rendering;
 mod report;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::args::Arguments;
 use crate::peers::ours::Home;
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = remove_when_stopped(home.root()) {
+        eprintln!("signals: {error}");
+    }
     let results = measure(&arguments, &home);
     let report = results.report();
     println!("{report}");
@@ -68,6 +74,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ctrl-C and SIGTERM end the program, but first remove its segments.
+fn remove_when_stopped(root: &Path) -> std::io::Result<()> {
+    let (root, mut signals) = (root.to_owned(), Signals::new([SIGINT, SIGTERM])?);
+    std::thread::spawn(move || {
+        for signal in &mut signals {
+            let _ = std::fs::remove_dir_all(&root);
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
 }
 
 fn done(_: ()) -> ExitCode {

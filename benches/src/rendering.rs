@@ -44,12 +44,14 @@ pub fn measure(mut cases: Vec<Case>, renderings: usize) -> Vec<RenderRow> {
     let mut times = vec![Vec::new(); cases.len()];
     let mut bytes = vec![0; cases.len()];
     for round in 0..=renderings {
-        for (at, Case { page, .. }) in cases.iter_mut().enumerate() {
+        for (at, Case { page, series, .. }) in cases.iter_mut().enumerate() {
             (page.touch)();
             let start = Instant::now();
             bytes[at] = (page.render)();
+            let elapsed = start.elapsed();
+            assert!(bytes[at] >= *series, "{} rendered {} bytes of {series} series", page.name, bytes[at]);
             if round > 0 {
-                times[at].push(start.elapsed().as_nanos() as f64 / 1e6);
+                times[at].push(elapsed.as_nanos() as f64 / 1e6);
             }
         }
     }

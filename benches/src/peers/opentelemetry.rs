@@ -150,6 +150,7 @@ pub fn page(kind: Kind, series: usize) -> Page {
     };
     let mut text = String::new();
     Page::new(NAME, touch, move || {
+        let source = black_box(&source); // all of it: dropped, the provider would end the export
         text.clear();
         TextEncoder::new().encode_utf8(&source.registry.gather(), &mut text).expect("text");
         black_box(&text).len()
