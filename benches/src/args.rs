@@ -16,6 +16,10 @@ pub struct Arguments {
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub only: Vec<String>,
 
+    /// Measure, beside fetch_add, only contenders that have one of these words in their names; comma-separated
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    pub contender: Vec<String>,
+
     /// Fewer and shorter slices, fewer series: shows that everything runs, measures little
     #[arg(long)]
     pub quick: bool,
@@ -39,9 +43,14 @@ impl Arguments {
         self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
     }
 
+    /// Whether this contender takes part.
+    pub fn admits(&self, contender: &str) -> bool {
+        self.contender.is_empty() || self.contender.iter().any(|word| contender.contains(word.as_str()))
+    }
+
     /// How much effort to make for an operation.
     pub fn effort(&self) -> Effort {
-        let (slices, operations, longest) = if self.quick { (5, 20_000, 1) } else { (31, 200_000, 6) };
+        let (slices, operations, longest) = if self.quick { (5, 20_000, 1) } else { (51, 200_000, 6) };
         Effort { slices: self.slices.unwrap_or(slices), operations, longest: Duration::from_millis(longest) }
     }
 

@@ -131,7 +131,8 @@ impl Installer {
             return Ok(block);
         }
         let bytes = Extent::block_bytes(extent.words);
-        let drawn = reserve::<dyn_metrics_layout::Error>(&self.end, bytes, BLOCK_ALIGN, self.limits, |_| Ok(()));
+        let drawn =
+            reserve::<dyn_metrics_layout::Error>(&self.end, bytes, BLOCK_ALIGN, self.limits, |_| Ok(()));
         let block = drawn.map_err(io::Error::other)?;
         let needed = (block + bytes).next_multiple_of(self.limits.chunk_bytes);
         if self.file.metadata()?.len() < needed {

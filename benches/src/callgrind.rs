@@ -18,8 +18,7 @@ pub struct Count {
 }
 
 /// The operations that are counted.
-const OPS: [Op; 5] =
-    [Op::CounterInc, Op::CounterIncF64, Op::GaugeSet, Op::HistObserve, Op::CounterLabels];
+const OPS: [Op; 5] = [Op::CounterInc, Op::CounterIncF64, Op::GaugeSet, Op::HistObserve, Op::CounterLabels];
 /// How often each is done.
 const TIMES: u64 = 10_000;
 
@@ -48,7 +47,8 @@ pub fn run(home: &Home) -> io::Result<Vec<Count>> {
 /// The total of the n-th dump.
 fn total(out: &Path, number: usize) -> Option<u64> {
     let text = std::fs::read_to_string(format!("{}.{number}", out.display())).ok()?;
-    let total = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
+    let total =
+        text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
     total?.trim().parse().ok()
 }
 

@@ -9,17 +9,13 @@ use dyn_metrics_benches::bars::OURS;
 use dyn_metrics_benches::rows::RenderRow;
 
 use crate::args::Arguments;
-use crate::peers::ours::{Home, toucher, touch_on_each_cpu};
+use crate::peers::ours::{Home, touch_on_each_cpu, toucher};
 use crate::peers::{Kind, Page};
 use crate::rendering::{Case, measure};
 
 /// What is scraped: kind, series.
-const SCENES: [(Kind, usize); 4] = [
-    (Kind::Counter, 1_000),
-    (Kind::Counter, 10_000),
-    (Kind::Counter, 100_000),
-    (Kind::Histogram, 10_000),
-];
+const SCENES: [(Kind, usize); 4] =
+    [(Kind::Counter, 1_000), (Kind::Counter, 10_000), (Kind::Counter, 100_000), (Kind::Histogram, 10_000)];
 
 pub fn run(arguments: &Arguments, home: &Home) -> io::Result<Vec<RenderRow>> {
     let mut rows = Vec::new();
@@ -84,7 +80,8 @@ impl Exporter {
             }
         }
         let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        exporter.address = address.and_then(|address| address.parse().ok()).ok_or_else(|| io::Error::other(line))?;
+        exporter.address =
+            address.and_then(|address| address.parse().ok()).ok_or_else(|| io::Error::other(line))?;
         std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         Ok(exporter)
     }

@@ -5,13 +5,14 @@ use std::io;
 use crate::args::Arguments;
 use crate::http::{Client, Exporter};
 use crate::peers::Kind;
-use crate::peers::ours::{Home, toucher, touch_on_each_cpu};
+use crate::peers::ours::{Home, touch_on_each_cpu, toucher};
 
-/// Resident memory of the exporter, in KiB, before and after this many scrapes.
+/// Resident memory of the exporter, in KiB, at three times.
 pub struct Growth {
+    /// Scrapes from the first to the last.
     pub scrapes: usize,
-    pub before: u64,
-    pub after: u64,
+    /// Before them, in the middle, after them.
+    pub kib: [u64; 3],
 }
 
 /// Series of the page.
@@ -34,7 +35,6 @@ pub fn run(arguments: &Arguments, home: &Home) -> io::Result<Growth> {
         exporter.resident()
     };
     let scrapes = if arguments.quick { 200 } else { 10_000 };
-    let before = scrape(WARM)?;
-    let after = scrape(scrapes)?;
-    Ok(Growth { scrapes, before, after })
+    let kib = [scrape(WARM)?, scrape(scrapes / 2)?, scrape(scrapes / 2)?];
+    Ok(Growth { scrapes, kib })
 }

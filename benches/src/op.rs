@@ -93,7 +93,8 @@ impl Input {
 }
 
 fn pairs(models: usize, statuses: usize, random: &mut ChaCha8Rng) -> Vec<Pair> {
-    let pair = |at: usize| [format!("model-{:03}-instruct", at / statuses), format!("{}", 200 + at % statuses)];
+    let pair =
+        |at: usize| [format!("model-{:03}-instruct", at / statuses), format!("{}", 200 + at % statuses)];
     let mut order: Vec<usize> = (0..models * statuses).collect();
     order.shuffle(random);
     order.into_iter().map(pair).collect()

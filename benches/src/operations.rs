@@ -27,7 +27,9 @@ pub fn run(arguments: &Arguments, home: &Home) -> Vec<OpRow> {
         }
         for threads in THREADS {
             eprintln!("{name}, {threads} threads ...");
-            let samples = measure(&contenders(op, &input, home), threads, arguments.effort());
+            let mut all = contenders(op, &input, home);
+            all.retain(|contender| contender.name == raw::BASE || arguments.admits(contender.name));
+            let samples = measure(&all, threads, arguments.effort());
             rows.extend(op_rows(name, threads, raw::BASE, &samples));
         }
     }

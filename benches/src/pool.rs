@@ -40,48 +40,62 @@ const LEAST: u64 = 10_000;
 
 /// Measures contenders round-robin: A B C A B C ...; nanoseconds of an operation, for each slice.
 ///
-/// All threads start a slice together, each on a CPU of its own; its time is that of the slowest.
+/// All threads start a slice together, each on a CPU of its own. Its time is from the first start to the last
+/// end: were threads timed by themselves, one that is held up would leave the others, and then itself, alone
+/// with the metric, and the fastest slices would be those that were not contended.
 pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Vec<(String, Vec<f64>)> {
     let gate = Gate { threads, arrived: AtomicUsize::new(0) };
     let lengths: Vec<AtomicU64> = contenders.iter().map(|_| AtomicU64::new(LEAST)).collect();
     let work = |worker| slices(worker, contenders, &gate, &lengths, effort);
-    let times: Vec<Vec<Vec<f64>>> = std::thread::scope(|scope| {
+    let times: Vec<Vec<Vec<Time>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|worker| scope.spawn(move || work(worker))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker ends")).collect()
     });
-    let slowest = |at: usize, slice: usize| times.iter().map(|time| time[at][slice]).fold(0.0, f64::max);
-    let samples = |at| (0..effort.slices).map(|slice| slowest(at, slice)).collect();
+    let whole = |at: usize, slice: usize| {
+        let of_all = || times.iter().map(move |time| &time[at][slice]);
+        let (start, end) = (of_all().map(|time| time.start).min(), of_all().map(|time| time.end).max());
+        let elapsed = start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start);
+        elapsed.as_nanos() as f64 / lengths[at].load(Ordering::Relaxed) as f64
+    };
+    let samples = |at| (0..effort.slices).map(|slice| whole(at, slice)).collect();
     contenders.iter().enumerate().map(|(at, contender)| (contender.name.to_owned(), samples(at))).collect()
 }
 
-/// What one worker does; its nanoseconds by contender and slice.
+/// When one worker did a slice.
+struct Time {
+    start: Instant,
+    end: Instant,
+}
+
+/// What one worker does; its times by contender and slice.
 fn slices(
     worker: usize,
     contenders: &[Contender],
     gate: &Gate,
     lengths: &[AtomicU64],
     effort: Effort,
-) -> Vec<Vec<f64>> {
+) -> Vec<Vec<Time>> {
     pin(worker);
-    let mut times = vec![Vec::new(); contenders.len()];
+    let mut times: Vec<Vec<Time>> = contenders.iter().map(|_| Vec::new()).collect();
     for round in 0..=effort.slices {
         for (at, contender) in contenders.iter().enumerate() {
             let n = lengths[at].load(Ordering::Relaxed);
             gate.pass();
             let start = Instant::now();
             (contender.slice)(worker, n);
-            let each = start.elapsed().as_nanos() as f64 / n as f64;
+            let end = Instant::now();
             gate.pass();
             if worker == 0 {
                 if let Some(after) = &contender.after {
                     after();
                 }
                 if round == 0 {
+                    let each = (end - start).as_nanos() as f64 / n as f64;
                     lengths[at].store(length(each, effort), Ordering::Relaxed);
                 }
             }
             if round > 0 {
-                times[at].push(each);
+                times[at].push(Time { start, end });
             }
         }
         gate.pass();

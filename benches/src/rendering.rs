@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments, home: &Home) -> Vec<RenderRow> {
     let scenes = SCENES.iter().filter(|(_, series)| !arguments.quick || *series <= QUICK);
     let render = |(kind, series): &(Kind, usize)| {
         eprintln!("rendering {series} {}s ...", kind.name());
-        let pages = pages(*kind, *series, home).into_iter();
+        let pages = pages(*kind, *series, home).into_iter().filter(|page| arguments.admits(page.name));
         let cases = pages.map(|page| Case { kind: kind.name().to_owned(), series: *series, page });
         measure(cases.collect(), arguments.renderings())
     };

@@ -14,8 +14,8 @@ impl Table {
     }
 
     /// Adds a row; it has as many cells as there are heads.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     /// Whether there are no rows but the heads.

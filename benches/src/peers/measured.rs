@@ -107,8 +107,7 @@ pub fn page(kind: Kind, series: usize) -> Page {
     let mut encoder = BufferedTextEncoder::new();
     match kind {
         Kind::Counter => {
-            let group =
-                Arc::new(Counters { bench_requests_total: CounterVec::with_label_set(strings()) });
+            let group = Arc::new(Counters { bench_requests_total: CounterVec::with_label_set(strings()) });
             let touched = Arc::clone(&group);
             let touch = move || {
                 for [model, status] in &pairs {

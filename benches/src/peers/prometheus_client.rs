@@ -95,8 +95,7 @@ pub fn page(kind: Kind, series: usize) -> Page {
             })
         }
         Kind::Histogram => {
-            let family =
-                Family::<Owned, Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
+            let family = Family::<Owned, Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
             registry.register("bench_latency_seconds", "Time to answer", family.clone());
             let all: Vec<_> = labels.map(|labels| family.get_or_create_owned(&labels)).collect();
             Box::new(move || {
