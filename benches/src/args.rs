@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::pool::Effort;
+use dyn_metrics_benches::pool::Effort;
 
 /// Measures dyn-metrics beside its peers and prints tables.
 #[derive(Clone, Debug, Parser)]

@@ -21,8 +21,8 @@ use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use crate::args::Arguments;
 use crate::peers::ours::{Home, scraper, toucher};
 use crate::peers::{Kind, Page};
-use crate::pool::pin;
 use crate::rendering::{Case, measure};
+use dyn_metrics_benches::pool::pin;
 
 /// CPUs that have blocks.
 const BLOCKS: [u32; 4] = [1, 16, 64, 256];

@@ -6,9 +6,10 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::op::{Input, Op};
 use crate::peers::contenders;
 use crate::peers::ours::Home;
+use dyn_metrics_benches::op::{Input, Op};
+use dyn_metrics_benches::pool::Slice;
 
 /// Instructions of one operation.
 pub struct Count {
@@ -67,7 +68,7 @@ pub fn child(directory: &str) {
 }
 
 #[inline(never)]
-fn counted_slice(slice: &crate::pool::Slice) {
+fn counted_slice(slice: &Slice) {
     slice(0, std::hint::black_box(TIMES));
 }
 

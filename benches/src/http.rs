@@ -11,7 +11,7 @@ use dyn_metrics_benches::rows::RenderRow;
 use crate::args::Arguments;
 use crate::peers::ours::{Home, touch_on_each_cpu, toucher};
 use crate::peers::{Kind, Page};
-use crate::rendering::{Case, measure};
+use crate::rendering::{COLD, Case, measure};
 
 /// What is scraped: kind, series.
 const SCENES: [(Kind, usize); 4] =
@@ -39,6 +39,7 @@ pub fn run(arguments: &Arguments, home: &Home) -> io::Result<Vec<RenderRow>> {
         }
         rows.extend(measure(cases, arguments.renderings()));
     }
+    rows.retain(|row| !row.kind.ends_with(COLD)); // the exporter has caches of its own
     Ok(rows)
 }
 

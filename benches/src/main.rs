@@ -5,9 +5,9 @@
 //!
 //! | question | module |
 //! | --- | --- |
-//! | what is an operation, what is it fed with? | `op` |
+//! | what is an operation, what is it fed with? | `op`, in the library |
+//! | how are slices timed? | `pool`, in the library |
 //! | how does each library do it? | `peers`, a file each |
-//! | how are slices timed? | `pool` |
 //! | operations, without restartable sequences too | `operations` |
 //! | rendering; scraping over HTTP; memory | `rendering`, `http`, `memory` |
 //! | scraping with many CPUs' blocks; after many processes | `blocks`, `processes` |
@@ -21,10 +21,8 @@ mod blocks;
 mod callgrind;
 mod http;
 mod memory;
-mod op;
 mod operations;
 mod peers;
-mod pool;
 mod processes;
 mod rendering;
 mod report;

@@ -51,11 +51,13 @@ impl Op {
     ];
 
     /// Its name in tables.
+    #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(op, _)| *op == self).map_or("", |(_, name)| name)
     }
 
     /// A metric's name for it.
+    #[must_use]
     pub fn metric(self) -> String {
         format!("bench_{}", self.name())
     }
@@ -75,6 +77,7 @@ pub struct Input {
 
 impl Input {
     /// The same at each run.
+    #[must_use]
     pub fn new() -> Arc<Self> {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let one = vec![PAIR.map(str::to_owned)];
@@ -83,6 +86,7 @@ impl Input {
     }
 
     /// The label values of an operation, in random order.
+    #[must_use]
     pub fn pairs(&self, op: Op) -> &[Pair] {
         match op {
             Op::CounterLabels16 => &self.sixteen,
@@ -115,7 +119,7 @@ fn values(random: &mut ChaCha8Rng) -> Vec<f64> {
 }
 
 /// Does `work` `n` times.
-#[inline(always)]
+#[inline(always)] // the loop belongs to each contender alone
 pub fn repeat(n: u64, mut work: impl FnMut()) {
     for _ in 0..n {
         work();

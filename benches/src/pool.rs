@@ -12,13 +12,16 @@ pub type Slice = Box<dyn Fn(usize, u64) + Send + Sync>;
 
 /// Something that is measured beside others.
 pub struct Contender {
+    /// Its name in tables.
     pub name: &'static str,
+    /// What it does.
     pub slice: Slice,
     /// What is to be done after each slice, outside of the measured time.
     pub after: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Contender {
+    /// One that does nothing between slices.
     pub fn new(name: &'static str, slice: impl Fn(usize, u64) + Send + Sync + 'static) -> Self {
         Self { name, slice: Box::new(slice), after: None }
     }
@@ -35,14 +38,21 @@ pub struct Effort {
     pub longest: Duration,
 }
 
+/// Fewest slices that a median is made of.
+const FEWEST: usize = 15;
 /// Fewest operations in a slice, so that it goes through all label values.
 const LEAST: u64 = 10_000;
 
 /// Measures contenders round-robin: A B C A B C ...; nanoseconds of an operation, for each slice.
 ///
 /// All threads start a slice together, each on a CPU of its own. Its time is from the first start to the last
-/// end: were threads timed by themselves, one that is held up would leave the others, and then itself, alone
-/// with the metric, and the fastest slices would be those that were not contended.
+/// end. A thread that is held up leaves the others, and then itself, alone with the metric; without care the
+/// fastest slices would be those that were not contended. So those count in which all threads were at it for nine
+/// tenths of the time, unless these are too few.
+///
+/// # Panics
+/// When a contender does.
+#[must_use]
 pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Vec<(String, Vec<f64>)> {
     let gate = Gate { threads, arrived: AtomicUsize::new(0) };
     let lengths: Vec<AtomicU64> = contenders.iter().map(|_| AtomicU64::new(LEAST)).collect();
@@ -51,14 +61,38 @@ pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Vec<
         let workers: Vec<_> = (0..threads).map(|worker| scope.spawn(move || work(worker))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker ends")).collect()
     });
-    let whole = |at: usize, slice: usize| {
-        let of_all = || times.iter().map(move |time| &time[at][slice]);
-        let (start, end) = (of_all().map(|time| time.start).min(), of_all().map(|time| time.end).max());
-        let elapsed = start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start);
-        elapsed.as_nanos() as f64 / lengths[at].load(Ordering::Relaxed) as f64
+    let samples = |at: usize| {
+        let slices = (0..effort.slices).map(|slice| Whole::of(times.iter().map(|time| &time[at][slice])));
+        kept(&slices.collect::<Vec<_>>(), lengths[at].load(Ordering::Relaxed))
     };
-    let samples = |at| (0..effort.slices).map(|slice| whole(at, slice)).collect();
     contenders.iter().enumerate().map(|(at, contender)| (contender.name.to_owned(), samples(at))).collect()
+}
+
+/// A slice of all threads.
+struct Whole {
+    elapsed: Duration,
+    /// How long all threads were at it.
+    together: Duration,
+}
+
+impl Whole {
+    fn of<'t>(times: impl Iterator<Item = &'t Time> + Clone) -> Self {
+        let starts = || times.clone().map(|time| time.start);
+        let ends = || times.clone().map(|time| time.end);
+        let span = |start: Option<Instant>, end: Option<Instant>| {
+            start.zip(end).map_or(Duration::ZERO, |(start, end)| end.saturating_duration_since(start))
+        };
+        Self { elapsed: span(starts().min(), ends().max()), together: span(starts().max(), ends().min()) }
+    }
+}
+
+/// Nanoseconds of an operation in the slices that count: those in which all threads were at it for nine tenths
+/// of the time. Where there are too few, something else keeps a CPU busy, and all count.
+fn kept(slices: &[Whole], operations: u64) -> Vec<f64> {
+    let each = |slice: &Whole| slice.elapsed.as_nanos() as f64 / operations as f64;
+    let contended = |slice: &&Whole| slice.together * 10 >= slice.elapsed * 9;
+    let good: Vec<f64> = slices.iter().filter(contended).map(each).collect();
+    if good.len() >= FEWEST.min(slices.len()) { good } else { slices.iter().map(each).collect() }
 }
 
 /// When one worker did a slice.
@@ -156,6 +190,28 @@ mod tests {
         let names: Vec<_> = order.lock().unwrap().iter().map(|(name, ..)| *name).collect();
         assert_eq!(names, ["a", "b", "a", "b", "a", "b"]);
         assert_eq!(samples.iter().map(|(_, times)| times.len()).collect::<Vec<_>>(), [2, 2]);
+    }
+
+    #[test]
+    fn slices_in_which_threads_were_alone_do_not_count() {
+        let slice = |elapsed, together| {
+            let [elapsed, together] = [elapsed, together].map(Duration::from_nanos);
+            Whole { elapsed, together }
+        };
+        let mut slices: Vec<Whole> = (0..FEWEST).map(|_| slice(100, 95)).collect();
+        slices.push(slice(40, 10));
+        assert_eq!(kept(&slices, 10), [10.0; FEWEST]);
+        slices.remove(0);
+        assert_eq!(kept(&slices, 10).len(), FEWEST, "too few are left: all count");
+    }
+
+    #[test]
+    fn a_slice_lasts_from_the_first_start_to_the_last_end() {
+        let zero = Instant::now();
+        let at = |micros| zero + Duration::from_micros(micros);
+        let times = [Time { start: at(0), end: at(7) }, Time { start: at(2), end: at(9) }];
+        let whole = Whole::of(times.iter());
+        assert_eq!((whole.elapsed.as_micros(), whole.together.as_micros()), (9, 5));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const SCENES: [(Kind, usize); 5] = [
     (Kind::Histogram, 10_000),
 ];
 
+/// End of the kind of renderings that found the caches full of something else.
+pub const COLD: &str = "_cold";
 /// Most series of a quick run.
 const QUICK: usize = 1_000;
 
@@ -39,25 +41,37 @@ pub struct Case {
     pub page: Page,
 }
 
-/// Renders pages round-robin; between two renderings of a page, each of its series changes.
+/// Renders pages round-robin, each twice in its turn: first as the others have left the caches (kind `..._cold`),
+/// then again. Before each rendering, each series changes.
 pub fn measure(mut cases: Vec<Case>, renderings: usize) -> Vec<RenderRow> {
-    let mut times = vec![Vec::new(); cases.len()];
+    let mut times = vec![[Vec::new(), Vec::new()]; cases.len()];
     let mut bytes = vec![0; cases.len()];
     for round in 0..=renderings {
         for (at, Case { page, series, .. }) in cases.iter_mut().enumerate() {
-            (page.touch)();
-            let start = Instant::now();
-            bytes[at] = (page.render)();
-            let elapsed = start.elapsed();
-            assert!(bytes[at] >= *series, "{} rendered {} bytes of {series} series", page.name, bytes[at]);
-            if round > 0 {
-                times[at].push(elapsed.as_nanos() as f64 / 1e6);
+            for turn in 0..2 {
+                (page.touch)();
+                let start = Instant::now();
+                bytes[at] = (page.render)();
+                let elapsed = start.elapsed();
+                assert!(
+                    bytes[at] >= *series,
+                    "{} rendered {} bytes of {series} series",
+                    page.name,
+                    bytes[at]
+                );
+                if round > 0 {
+                    times[at][turn].push(elapsed.as_nanos() as f64 / 1e6);
+                }
             }
         }
     }
-    let row = |((case, times), bytes): ((Case, &Vec<f64>), usize)| {
-        let Case { kind, series, page } = case;
-        Some(RenderRow { contender: page.name.to_owned(), kind, series, ms: Summary::of(times)?, bytes })
+    let rows = |temperature: usize, suffix: &str| {
+        let row = |((case, times), bytes): ((&Case, &[Vec<f64>; 2]), &usize)| {
+            let (contender, kind) = (case.page.name.to_owned(), format!("{}{suffix}", case.kind));
+            let ms = Summary::of(&times[temperature])?;
+            Some(RenderRow { contender, kind, series: case.series, ms, bytes: *bytes })
+        };
+        cases.iter().zip(&times).zip(&bytes).filter_map(row).collect::<Vec<_>>()
     };
-    cases.into_iter().zip(&times).zip(bytes).filter_map(row).collect()
+    [rows(1, ""), rows(0, COLD)].concat()
 }

@@ -70,6 +70,32 @@ pub fn op_rows(op: &str, threads: usize, base: &str, samples: &[(String, Vec<f64
     summaries.into_iter().map(row).collect()
 }
 
+/// A line by which one process tells another its samples.
+#[must_use]
+pub fn samples_line(op: &str, threads: usize, contender: &str, samples: &[f64]) -> String {
+    let samples: Vec<String> = samples.iter().map(f64::to_string).collect();
+    format!("{op} {threads} {contender} {}\n", samples.join(" "))
+}
+
+/// The rows of such lines, in any number of groups of which each has `base` in it.
+#[must_use]
+pub fn read_samples(text: &str, base: &str) -> Vec<OpRow> {
+    let mut groups: Vec<(String, usize, Vec<(String, Vec<f64>)>)> = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let (Some(op), Some(threads), Some(contender)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let Ok(threads) = threads.parse() else { continue };
+        let samples = (contender.to_owned(), words.filter_map(|word| word.parse().ok()).collect());
+        match groups.iter_mut().find(|group| group.0 == op && group.1 == threads) {
+            Some((_, _, group)) => group.push(samples),
+            None => groups.push((op.to_owned(), threads, vec![samples])),
+        }
+    }
+    groups.iter().flat_map(|(op, threads, samples)| op_rows(op, *threads, base, samples)).collect()
+}
+
 /// The text of `rust.tsv`; `ratio` is that of minima.
 #[must_use]
 pub fn ops_tsv(rows: &[OpRow]) -> String {
@@ -113,6 +139,18 @@ mod tests {
         assert_eq!((rows[0].ratio, rows[0].median_ratio), (1.0, 1.0));
         assert_eq!((rows[1].ratio, rows[1].median_ratio), (0.1, 0.125));
         assert!(op_rows("counter_inc", 2, "missing", &samples()).is_empty());
+    }
+
+    #[test]
+    fn samples_of_another_process_become_rows_against_its_own_base() {
+        let mut text = samples_line("counter_inc", 2, "ours", &[8.5, 6.0]);
+        text += &samples_line("counter_inc", 1, "ours", &[1.0]);
+        text += &samples_line("counter_inc", 2, "fetch_add", &[4.0, 3.0]);
+        text += &samples_line("counter_inc", 1, "fetch_add", &[2.0]);
+        let rows = read_samples(&text, "fetch_add");
+        let of = |threads| rows.iter().find(|row| row.contender == "ours" && row.threads == threads).unwrap();
+        assert_eq!((of(2).ratio, of(1).ratio, rows.len()), (2.0, 0.5, 4));
+        assert_eq!(of(2).ns.max, 8.5);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use fastmetrics::metrics::histogram::Histogram;
 use fastmetrics::registry::Registry;
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, Op, PAIR, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "fastmetrics";
 

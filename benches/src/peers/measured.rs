@@ -14,8 +14,8 @@ use measured::{
 use paracord::ParaCord;
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, Op, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, Op, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "measured";
 

@@ -10,8 +10,8 @@ use metrics::{Key, Label, Level, Metadata, Recorder, counter, gauge, histogram, 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "metrics";
 

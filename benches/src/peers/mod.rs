@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::op::{Input, Op};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{Input, Op};
+use dyn_metrics_benches::pool::Contender;
 
 mod fastmetrics;
 mod measured;

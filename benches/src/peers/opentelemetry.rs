@@ -12,8 +12,8 @@ use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "opentelemetry";
 const BOUND: &str = "opentelemetry-bound";

@@ -9,8 +9,8 @@ use dyn_metrics_benches::bars::OURS;
 use dyn_metrics_reader::{Collector, encode};
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
-use crate::pool::{Contender, pin};
+use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::{Contender, pin};
 
 /// More than any family here has.
 const MAX_SERIES: u32 = 200_000;

@@ -13,8 +13,8 @@ use prometheus::{
 };
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "prometheus";
 const USABLE: &str = "a name of ours is valid";

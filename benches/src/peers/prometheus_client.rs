@@ -15,8 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{Kind, Page, page_labels};
-use crate::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 const NAME: &str = "prometheus-client";
 

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::op::{Op, repeat};
-use crate::pool::Contender;
+use dyn_metrics_benches::op::{Op, repeat};
+use dyn_metrics_benches::pool::Contender;
 
 /// The contender that ratios refer to.
 pub const BASE: &str = "fetch_add";
