@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub out: PathBuf,
 
-    /// What a process of its own does for this program; see `child.rs`
+    /// What a process of its own does for this program
     #[arg(long, hide = true, num_args = 1.., value_name = "WORD")]
     pub child: Vec<String>,
 }

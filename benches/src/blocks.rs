@@ -56,10 +56,10 @@ fn cases(blocks: u32, home: &Home) -> io::Result<[Case; 2]> {
     touch();
     touch();
     let extents = Installer::open(&path)?.install(blocks)?;
-    let mut scrape = scraper(&path);
-    let mut sum = bare_loop(&path, extents)?;
+    let scrape = scraper(&path);
+    let sum = bare_loop(&path, extents)?;
     let case = |page| Case { kind: segment.clone(), series: SERIES, page };
-    Ok([case(Page::new(OURS, touch, move || scrape())), case(Page::new("bare-loop", || (), move || sum()))])
+    Ok([case(Page::new(OURS, touch, scrape)), case(Page::new("bare-loop", || (), sum))])
 }
 
 /// Makes an empty segment.
@@ -162,7 +162,7 @@ fn follow(file: &File, place: u64) -> io::Result<Option<u64>> {
 /// A loop that adds the same cells, in a copy of the file that lies as the file does; the bytes that it reads.
 fn bare_loop(path: &Path, extents: Vec<Blocks>) -> io::Result<impl FnMut() -> usize + use<>> {
     let bytes = std::fs::read(path)?;
-    let words: Vec<u64> = bytes.chunks_exact(8).map(|chunk| word_of(chunk)).collect();
+    let words: Vec<u64> = bytes.chunks_exact(8).map(word_of).collect();
     let mut sums = [0_u64; dyn_metrics_layout::extent::MAX_WORDS as usize];
     Ok(move || {
         let mut read = 0;

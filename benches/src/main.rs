@@ -40,17 +40,8 @@ use crate::report::Results;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let words: Vec<&str> = arguments.child.iter().map(String::as_str).collect();
-    match words[..] {
-        [] => (),
-        ["fallback", segment] => return done(operations::fallback_child(&arguments, segment)),
-        ["count", segment] => return done(callgrind::child(segment)),
-        ["live", segment] => return done(processes::child(segment)),
-        ["create", segment] => return done(blocks::create(segment)),
-        _ => {
-            eprintln!("no such child: {words:?}");
-            return ExitCode::from(2);
-        }
+    if !arguments.child.is_empty() {
+        return child(&arguments);
     }
     let home = match Home::new() {
         Ok(home) => home,
@@ -78,7 +69,7 @@ fn main() -> ExitCode {
 fn remove_when_stopped(root: &Path) -> std::io::Result<()> {
     let (root, mut signals) = (root.to_owned(), Signals::new([SIGINT, SIGTERM])?);
     std::thread::spawn(move || {
-        for signal in &mut signals {
+        if let Some(signal) = signals.forever().next() {
             let _ = std::fs::remove_dir_all(&root);
             std::process::exit(128 + signal);
         }
@@ -86,7 +77,19 @@ fn remove_when_stopped(root: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn done(_: ()) -> ExitCode {
+/// What a process does that this program has started.
+fn child(arguments: &Arguments) -> ExitCode {
+    let words: Vec<&str> = arguments.child.iter().map(String::as_str).collect();
+    match words[..] {
+        ["fallback", segment] => operations::fallback_child(arguments, segment),
+        ["count", directory] => callgrind::child(directory),
+        ["live", segment] => processes::child(segment),
+        ["create", segment] => blocks::create(segment),
+        _ => {
+            eprintln!("no such child: {words:?}");
+            return ExitCode::from(2);
+        }
+    }
     ExitCode::SUCCESS
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::rows::Samples;
+
 /// Does an operation as often as told, in a loop of its own: worker, times.
 pub type Slice = Box<dyn Fn(usize, u64) + Send + Sync>;
 
@@ -53,7 +55,7 @@ const LEAST: u64 = 10_000;
 /// # Panics
 /// When a contender does.
 #[must_use]
-pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Vec<(String, Vec<f64>)> {
+pub fn measure(contenders: &[Contender], threads: usize, effort: Effort) -> Samples {
     let gate = Gate { threads, arrived: AtomicUsize::new(0) };
     let lengths: Vec<AtomicU64> = contenders.iter().map(|_| AtomicU64::new(LEAST)).collect();
     let work = |worker| slices(worker, contenders, &gate, &lengths, effort);

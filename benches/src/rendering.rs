@@ -48,7 +48,7 @@ pub fn measure(mut cases: Vec<Case>, renderings: usize) -> Vec<RenderRow> {
     let mut bytes = vec![0; cases.len()];
     for round in 0..=renderings {
         for (at, Case { page, series, .. }) in cases.iter_mut().enumerate() {
-            for turn in 0..2 {
+            for samples in &mut times[at] {
                 (page.touch)();
                 let start = Instant::now();
                 bytes[at] = (page.render)();
@@ -60,7 +60,7 @@ pub fn measure(mut cases: Vec<Case>, renderings: usize) -> Vec<RenderRow> {
                     bytes[at]
                 );
                 if round > 0 {
-                    times[at][turn].push(elapsed.as_nanos() as f64 / 1e6);
+                    samples.push(elapsed.as_nanos() as f64 / 1e6);
                 }
             }
         }

@@ -49,7 +49,10 @@ impl RenderRow {
     }
 }
 
-/// The rows of one operation: samples in nanoseconds of each contender, of which `base` is the divisor.
+/// Samples of each contender, in nanoseconds.
+pub type Samples = Vec<(String, Vec<f64>)>;
+
+/// The rows of one operation, of whose contenders `base` is the divisor.
 ///
 /// Contenders without samples are left out; none are given without the base.
 #[must_use]
@@ -80,7 +83,7 @@ pub fn samples_line(op: &str, threads: usize, contender: &str, samples: &[f64]) 
 /// The rows of such lines, in any number of groups of which each has `base` in it.
 #[must_use]
 pub fn read_samples(text: &str, base: &str) -> Vec<OpRow> {
-    let mut groups: Vec<(String, usize, Vec<(String, Vec<f64>)>)> = Vec::new();
+    let mut groups: Vec<(String, usize, Samples)> = Vec::new();
     for line in text.lines() {
         let mut words = line.split(' ');
         let (Some(op), Some(threads), Some(contender)) = (words.next(), words.next(), words.next()) else {
@@ -124,7 +127,7 @@ pub fn render_tsv(rows: &[RenderRow]) -> String {
 mod tests {
     use super::*;
 
-    fn samples() -> Vec<(String, Vec<f64>)> {
+    fn samples() -> Samples {
         vec![
             ("fetch_add".to_owned(), vec![6.0, 5.0, 9.0]),
             ("dyn-metrics".to_owned(), vec![0.75, 1.0, 0.5]),

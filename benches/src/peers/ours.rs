@@ -102,8 +102,7 @@ pub fn page(kind: Kind, series: usize, home: &Home) -> Page {
     let registry = home.open(&segment);
     let touch = toucher(kind, series, &registry);
     touch_on_each_cpu(&touch);
-    let mut scrape = scraper(&home.path(&segment));
-    Page::new(OURS, touch, move || scrape())
+    Page::new(OURS, touch, scraper(&home.path(&segment)))
 }
 
 /// Registers `series` series; what is returned updates each.
