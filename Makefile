@@ -51,7 +51,7 @@ miri: ## the format crate under Miri (nightly)
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter
 	cargo build --release -p dyn-metrics-benches --features peers
-	$T/release/dyn-metrics-bench --out $T/bench $(BENCH_ARGS)
+	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 
 clean: ## remove everything that was built or set up
 	cargo clean

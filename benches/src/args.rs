@@ -28,9 +28,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     pub slices: Option<usize>,
 
-    /// Where the tables are written: rust.tsv, render.tsv, report.md
-    #[arg(long, value_name = "DIR", default_value = "target/bench")]
-    pub out: PathBuf,
+    /// Where the tables are written: rust.tsv, render.tsv, report.md; by default target/bench, beside the build
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// What a process of its own does for this program
     #[arg(long, hide = true, num_args = 1.., value_name = "WORD")]
@@ -38,6 +38,13 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Where the tables are written.
+    pub fn out(&self) -> PathBuf {
+        let built = std::env::current_exe().ok();
+        let beside = built.as_deref().and_then(|program| Some(program.parent()?.parent()?.join("bench")));
+        self.out.clone().or(beside).unwrap_or_else(|| PathBuf::from("target/bench"))
+    }
+
     /// Whether the thing of this name is to be measured.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))

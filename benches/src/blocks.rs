@@ -12,11 +12,12 @@ use std::process::Command;
 
 use dyn_metrics_benches::bars::OURS;
 use dyn_metrics_benches::rows::RenderRow;
-use dyn_metrics_layout::extent::{BLOCK_ALIGN, Extent, NEXT_WORD};
+use dyn_metrics_layout::extent::{BLOCK_ALIGN, Extent, MAX_WORDS, NEXT_WORD};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::space::{Limits, reserve};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
+use dyn_metrics_reader::{Collector, Number, Value};
 
 use crate::args::Arguments;
 use crate::peers::ours::{Home, scraper, toucher};
@@ -57,7 +58,9 @@ fn cases(blocks: u32, home: &Home) -> io::Result<[Case; 2]> {
     touch();
     let extents = Installer::open(&path)?.install(blocks)?;
     let scrape = scraper(&path);
-    let sum = bare_loop(&path, extents)?;
+    let mut bare = Bare::read(&path, extents)?;
+    bare.check(&path)?;
+    let sum = move || bare.run(|_| ());
     let case = |page| Case { kind: segment.clone(), series: SERIES, page };
     Ok([case(Page::new(OURS, touch, scrape)), case(Page::new("bare-loop", || (), sum))])
 }
@@ -159,29 +162,53 @@ fn follow(file: &File, place: u64) -> io::Result<Option<u64>> {
     Link::unpack(word(file, place)?, place).map_err(io::Error::other)
 }
 
-/// A loop that adds the same cells, in a copy of the file that lies as the file does; the bytes that it reads.
-fn bare_loop(path: &Path, extents: Vec<Blocks>) -> io::Result<impl FnMut() -> usize + use<>> {
-    let bytes = std::fs::read(path)?;
-    let words: Vec<u64> = bytes.chunks_exact(8).map(word_of).collect();
-    let mut sums = [0_u64; dyn_metrics_layout::extent::MAX_WORDS as usize];
-    Ok(move || {
+/// A loop that adds the same cells, in a copy of the file that lies as the file does.
+struct Bare {
+    words: Vec<u64>,
+    extents: Vec<Blocks>,
+    sums: [u64; MAX_WORDS as usize],
+}
+
+impl Bare {
+    fn read(path: &Path, extents: Vec<Blocks>) -> io::Result<Self> {
+        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let words = std::fs::read(path)?.chunks_exact(8).map(word).collect();
+        Ok(Self { words, extents, sums: [0; MAX_WORDS as usize] })
+    }
+
+    /// Adds all cells, and hands the sums of each extent to `take`; the bytes that it has read.
+    #[inline(always)] // with a `take` that does nothing, nothing but the loop is left
+    fn run(&mut self, mut take: impl FnMut(&[u64])) -> usize {
         let mut read = 0;
-        for extent in black_box(&extents) {
-            let sums = &mut sums[..extent.used];
+        for extent in black_box(&self.extents) {
+            let sums = &mut self.sums[..extent.used];
             sums.fill(0);
             for block in &extent.offsets {
                 let start = (*block / 8) as usize;
-                for (sum, cell) in sums.iter_mut().zip(&words[start..]) {
+                for (sum, cell) in sums.iter_mut().zip(&self.words[start..]) {
                     *sum = sum.wrapping_add(*cell);
                 }
             }
-            black_box(sums);
+            take(black_box(sums));
             read += 8 * extent.used * extent.offsets.len();
         }
         read
-    })
-}
+    }
 
-fn word_of(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    /// Whether a reader finds what this loop finds.
+    fn check(&mut self, path: &Path) -> io::Result<()> {
+        let mut expected = 0_u64;
+        self.run(|sums| expected += sums.iter().sum::<u64>());
+        let snapshot = Collector::new(&[path.display().to_string()]).collect();
+        let series = snapshot.families.iter().flat_map(|family| &family.series);
+        let value = |value: &Value| match value {
+            Value::Counter(Number::Unsigned(total)) => *total,
+            _ => 0,
+        };
+        let found: u64 = series.map(|series| value(&series.value)).sum();
+        if found == expected {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the reader counts {found}, the cells hold {expected}")))
+    }
 }

@@ -56,10 +56,10 @@ fn main() -> ExitCode {
     let results = measure(&arguments, &home);
     let report = results.report();
     println!("{report}");
-    match results.write(&arguments.out, &report) {
+    match results.write(&arguments.out(), &report) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", arguments.out.display());
+            eprintln!("{}: {error}", arguments.out().display());
             ExitCode::FAILURE
         }
     }

@@ -221,7 +221,8 @@ fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = arguments.join(" ");
     let lines = [
         format!("Machine: {}, {cpus} CPUs", model.trim_start_matches([' ', '\t', ':'])),
         format!("System: {}", said("uname", &["-sr"])),
