@@ -36,36 +36,36 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
     Some(match op {
         Op::CounterInc => {
             let counter: Counter = Counter::default();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).inc()))
+            Contender::new(NAME, move |_, n| repeat(n, &counter, |counter| counter.inc()))
         }
         Op::CounterIncF64 => {
-            let counter = Counter::<f64>::default();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).inc_by(black_box(1.5))))
+            let held = (Counter::<f64>::default(), 1.5);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(counter, value)| counter.inc_by(*value)))
         }
         Op::GaugeSet => {
-            let gauge: Gauge = Gauge::default();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&gauge).set(black_box(7))))
+            let held: (Gauge, i64) = (Gauge::default(), 7);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(gauge, value)| gauge.set(*value)))
         }
         Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let histogram = Histogram::new(BOUNDS);
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).observe(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.observe(*value));
             })
         }
         Op::CounterLabelsStatic => {
             let family = Family::<Known, Counter>::default();
             let known = Known { model: PAIR[0], status: PAIR[1] };
             Contender::new(NAME, move |_, n| {
-                repeat(n, || black_box(&family).with_or_new(&known, |counter| counter.inc()));
+                repeat(n, &family, |family| family.with_or_new(&known, |counter| counter.inc()));
             })
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = Family::<Owned, Counter>::default();
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
+                over(worker, n, input.pairs(op), &family, |family, [model, status]| {
                     let labels = Owned { model: model.clone(), status: status.clone() };
-                    black_box(&family).with_or_new(&labels, |counter| counter.inc());
+                    family.with_or_new(&labels, |counter| counter.inc());
                 });
             })
         }

@@ -58,17 +58,19 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
     Some(match op {
         Op::CounterInc => {
             let counter = Counter::new();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).inc()))
+            Contender::new(NAME, move |_, n| repeat(n, &counter, |counter| counter.inc()))
         }
         Op::GaugeSet => {
-            let gauge = Gauge::new();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&gauge).get_metric().set(black_box(7))))
+            let held = (Gauge::new(), 7);
+            Contender::new(NAME, move |_, n| {
+                repeat(n, &held, |(gauge, value)| gauge.get_metric().set(*value))
+            })
         }
         Op::CounterIncF64 | Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let histogram = Histogram::with_metadata(Thresholds::with_buckets(BOUNDS));
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).observe(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.observe(*value));
             })
         }
         Op::CounterLabelsStatic => {
@@ -76,14 +78,14 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
             let family = CounterVec::<KnownSet>::new();
             family.inc(Known { model: unused.0, status: unused.1 });
             Contender::new(NAME, move |_, n| {
-                repeat(n, || black_box(&family).inc(Known { model: used.0, status: used.1 }));
+                repeat(n, &family, |family| family.inc(Known { model: used.0, status: used.1 }));
             })
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = CounterVec::with_label_set(strings());
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
-                    black_box(&family).inc(Strings { model, status });
+                over(worker, n, input.pairs(op), &family, |family, [model, status]| {
+                    family.inc(Strings { model, status });
                 });
             })
         }

@@ -33,29 +33,29 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
     Some(match op {
         Op::CounterInc => {
             let counter = counter!(name);
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).increment(1)))
+            Contender::new(NAME, move |_, n| repeat(n, &counter, |counter| counter.increment(1)))
         }
         Op::GaugeSet => {
-            let gauge = gauge!(name);
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&gauge).set(black_box(7.0))))
+            let held = (gauge!(name), 7.0);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(gauge, value)| gauge.set(*value)))
         }
         Op::CounterIncF64 | Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let histogram = histogram!(name);
             let slice = move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).record(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.record(*value));
             };
             Contender { after: Some(Box::new(|| GLOBAL.run_upkeep())), ..Contender::new(NAME, slice) }
         }
         Op::CounterLabelsStatic => Contender::new(NAME, |_, n| {
-            repeat(n, || {
+            repeat(n, &(), |()| {
                 counter!("bench_counter_labels_static", LABELS[0] => PAIR[0], LABELS[1] => PAIR[1])
                     .increment(1);
             });
         }),
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
+                over(worker, n, input.pairs(op), &(), |(), [model, status]| {
                     counter!("bench_counter_labels", LABELS[0] => model.clone(), LABELS[1] => status.clone())
                         .increment(1);
                 });

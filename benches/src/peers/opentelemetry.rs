@@ -50,37 +50,37 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
     let contender = match op {
         Op::CounterInc => {
             let counter = meter.u64_counter(name).build();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).add(1, &[])))
+            Contender::new(NAME, move |_, n| repeat(n, &counter, |counter| counter.add(1, &[])))
         }
         Op::CounterIncF64 => {
-            let counter = meter.f64_counter(name).build();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).add(black_box(1.5), &[])))
+            let held = (meter.f64_counter(name).build(), 1.5);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(counter, value)| counter.add(*value, &[])))
         }
         Op::GaugeSet => {
-            let gauge = meter.i64_gauge(name).build();
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&gauge).record(black_box(7), &[])))
+            let held = (meter.i64_gauge(name).build(), 7);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(gauge, value)| gauge.record(*value, &[])))
         }
         Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let histogram = meter.f64_histogram(name).with_boundaries(BOUNDS.to_vec()).build();
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).record(*value, &[]));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.record(*value, &[]));
             })
         }
         Op::CounterLabelsStatic => {
             let counter = meter.u64_counter(name).build();
             Contender::new(NAME, move |_, n| {
-                repeat(n, || {
+                repeat(n, &counter, |counter| {
                     let pair = [KeyValue::new(LABELS[0], PAIR[0]), KeyValue::new(LABELS[1], PAIR[1])];
-                    black_box(&counter).add(1, &pair);
+                    counter.add(1, &pair);
                 });
             })
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let counter = meter.u64_counter(name).build();
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |pair| {
-                    black_box(&counter).add(1, &attributes(pair.clone()));
+                over(worker, n, input.pairs(op), &counter, |counter, pair| {
+                    counter.add(1, &attributes(pair.clone()));
                 });
             })
         }
@@ -95,20 +95,20 @@ pub fn bound(op: Op, input: &Arc<Input>) -> Option<Contender> {
     let contender = match op {
         Op::CounterInc => {
             let counter = meter.u64_counter(name).build().bind(&[]);
-            Contender::new(BOUND, move |_, n| repeat(n, || black_box(&counter).add(1)))
+            Contender::new(BOUND, move |_, n| repeat(n, &counter, |counter| counter.add(1)))
         }
         Op::CounterIncF64 => {
-            let counter = meter.f64_counter(name).build().bind(&[]);
-            Contender::new(BOUND, move |_, n| repeat(n, || black_box(&counter).add(black_box(1.5))))
+            let held = (meter.f64_counter(name).build().bind(&[]), 1.5);
+            Contender::new(BOUND, move |_, n| repeat(n, &held, |(counter, value)| counter.add(*value)))
         }
         Op::GaugeSet => {
-            let gauge = meter.i64_gauge(name).build().bind(&[]);
-            Contender::new(BOUND, move |_, n| repeat(n, || black_box(&gauge).record(black_box(7))))
+            let held = (meter.i64_gauge(name).build().bind(&[]), 7);
+            Contender::new(BOUND, move |_, n| repeat(n, &held, |(gauge, value)| gauge.record(*value)))
         }
         Op::HistObserve => {
             let histogram = meter.f64_histogram(name).with_boundaries(BOUNDS.to_vec()).build().bind(&[]);
             Contender::new(BOUND, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).record(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.record(*value));
             })
         }
         _ => return None,

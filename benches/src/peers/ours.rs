@@ -64,32 +64,32 @@ pub fn contender(name: &'static str, op: Op, input: &Arc<Input>, registry: &Regi
     match op {
         Op::CounterInc => {
             let counter = registry.create::<Counter>(&opts).expect(usable);
-            Contender::new(name, move |_, n| repeat(n, || black_box(&counter).inc()))
+            Contender::new(name, move |_, n| repeat(n, &counter, |counter| counter.inc()))
         }
         Op::CounterIncF64 => {
-            let counter = registry.create::<FloatCounter>(&opts).expect(usable);
-            Contender::new(name, move |_, n| repeat(n, || black_box(&counter).inc_by(black_box(1.5))))
+            let held = (registry.create::<FloatCounter>(&opts).expect(usable), 1.5);
+            Contender::new(name, move |_, n| repeat(n, &held, |(counter, value)| counter.inc_by(*value)))
         }
         Op::GaugeSet | Op::GaugeSetMostRecent => {
             let mode = if op == Op::GaugeSet { GaugeMode::LiveSum } else { GaugeMode::LiveMostRecent };
-            let gauge = registry.create::<Gauge>(&opts.mode(mode)).expect(usable);
-            Contender::new(name, move |_, n| repeat(n, || black_box(&gauge).set(black_box(7))))
+            let held = (registry.create::<Gauge>(&opts.mode(mode)).expect(usable), 7);
+            Contender::new(name, move |_, n| repeat(n, &held, |(gauge, value)| gauge.set(*value)))
         }
         Op::HistObserve => {
             let histogram = registry.create::<Histogram>(&opts.bounds(&BOUNDS)).expect(usable);
             Contender::new(name, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).observe(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.observe(*value));
             })
         }
         Op::CounterLabelsStatic => {
             let family = registry.family::<Counter>(&opts, &LABELS).expect(usable);
-            Contender::new(name, move |_, n| repeat(n, || black_box(&family).with(&PAIR).inc()))
+            Contender::new(name, move |_, n| repeat(n, &family, |family| family.with(&PAIR).inc()))
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = registry.family::<Counter>(&opts, &LABELS).expect(usable);
             Contender::new(name, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
-                    black_box(&family).with(&[model, status]).inc();
+                over(worker, n, input.pairs(op), &family, |family, [model, status]| {
+                    family.with(&[model, status]).inc();
                 });
             })
         }

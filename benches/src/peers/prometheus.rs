@@ -24,35 +24,35 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
     Some(match op {
         Op::CounterInc => {
             let counter = IntCounter::new(name, help).expect(USABLE);
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).inc()))
+            Contender::new(NAME, move |_, n| repeat(n, &counter, |counter| counter.inc()))
         }
         Op::CounterIncF64 => {
-            let counter = Counter::new(name, help).expect(USABLE);
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&counter).inc_by(black_box(1.5))))
+            let held = (Counter::new(name, help).expect(USABLE), 1.5);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(counter, value)| counter.inc_by(*value)))
         }
         Op::GaugeSet => {
-            let gauge = IntGauge::new(name, help).expect(USABLE);
-            Contender::new(NAME, move |_, n| repeat(n, || black_box(&gauge).set(black_box(7))))
+            let held = (IntGauge::new(name, help).expect(USABLE), 7);
+            Contender::new(NAME, move |_, n| repeat(n, &held, |(gauge, value)| gauge.set(*value)))
         }
         Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let opts = HistogramOpts::new(name, help).buckets(BOUNDS.to_vec());
             let histogram = Histogram::with_opts(opts).expect(USABLE);
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).observe(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.observe(*value));
             })
         }
         Op::CounterLabelsStatic => {
             let family = IntCounterVec::new(Opts::new(name, help), &LABELS).expect(USABLE);
             Contender::new(NAME, move |_, n| {
-                repeat(n, || black_box(&family).with_label_values(&PAIR).inc());
+                repeat(n, &family, |family| family.with_label_values(&PAIR).inc());
             })
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = IntCounterVec::new(Opts::new(name, help), &LABELS).expect(USABLE);
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
-                    black_box(&family).with_label_values(&[model.as_str(), status]).inc();
+                over(worker, n, input.pairs(op), &family, |family, [model, status]| {
+                    family.with_label_values(&[model.as_str(), status]).inc();
                 });
             })
         }

@@ -32,48 +32,48 @@ pub fn contender(op: Op, input: &Arc<Input>) -> Option<Contender> {
         Op::CounterInc => {
             let counter: Counter = Counter::default();
             Contender::new(NAME, move |_, n| {
-                repeat(n, || {
-                    black_box(&counter).inc();
+                repeat(n, &counter, |counter| {
+                    counter.inc();
                 });
             })
         }
         Op::CounterIncF64 => {
-            let counter = Counter::<f64>::default();
+            let held = (Counter::<f64>::default(), 1.5);
             Contender::new(NAME, move |_, n| {
-                repeat(n, || {
-                    black_box(&counter).inc_by(black_box(1.5));
+                repeat(n, &held, |(counter, value)| {
+                    counter.inc_by(*value);
                 });
             })
         }
         Op::GaugeSet => {
-            let gauge: Gauge = Gauge::default();
+            let held: (Gauge, i64) = (Gauge::default(), 7);
             Contender::new(NAME, move |_, n| {
                 // `set` is a swap; a store is documented to be had through `inner`.
-                repeat(n, || black_box(&gauge).inner().store(black_box(7), Ordering::Relaxed));
+                repeat(n, &held, |(gauge, value)| gauge.inner().store(*value, Ordering::Relaxed));
             })
         }
         Op::GaugeSetMostRecent => return None,
         Op::HistObserve => {
             let histogram = Histogram::new(BOUNDS);
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, &input.values, |value| black_box(&histogram).observe(*value));
+                over(worker, n, &input.values, &histogram, |histogram, value| histogram.observe(*value));
             })
         }
         Op::CounterLabelsStatic => {
             let family = Family::<[(&'static str, &'static str); 2], Counter>::default();
             let labels = [(LABELS[0], PAIR[0]), (LABELS[1], PAIR[1])];
             Contender::new(NAME, move |_, n| {
-                repeat(n, || {
-                    black_box(&family).get_or_create(&labels).inc();
+                repeat(n, &family, |family| {
+                    family.get_or_create(&labels).inc();
                 });
             })
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = Family::<Owned, Counter>::default();
             Contender::new(NAME, move |worker, n| {
-                over(worker, n, input.pairs(op), |[model, status]| {
+                over(worker, n, input.pairs(op), &family, |family, [model, status]| {
                     let labels = Owned { model: model.clone(), status: status.clone() };
-                    black_box(&family).get_or_create(&labels).inc();
+                    family.get_or_create(&labels).inc();
                 });
             })
         }

@@ -2,7 +2,6 @@
 #![allow(clippy::disallowed_types, reason = "these atomics are what is measured")]
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dyn_metrics_benches::op::{Op, repeat};
@@ -18,34 +17,25 @@ struct Alone(AtomicU64);
 /// Those that say something about `op`.
 pub fn contenders(op: Op) -> Vec<Contender> {
     let word = || Alone(AtomicU64::new(0));
-    let (added, compared, stored) = (word(), word(), word());
+    let (added, compared, stored) = (word(), (word(), 1.5), (word(), 7));
     let mut all = vec![Contender::new(BASE, move |_, n| {
-        repeat(n, || {
-            black_box(&added).0.fetch_add(1, Ordering::Relaxed);
+        repeat(n, &added, |word| {
+            word.0.fetch_add(1, Ordering::Relaxed);
         });
     })];
     match op {
         Op::CounterIncF64 => all.push(Contender::new("cas-f64", move |_, n| {
-            repeat(n, || add_f64(&black_box(&compared).0, black_box(1.5)));
+            repeat(n, &compared, |(word, amount)| add_f64(&word.0, *amount));
         })),
         Op::GaugeSet | Op::GaugeSetMostRecent => all.push(Contender::new("atomic-store", move |_, n| {
-            repeat(n, || black_box(&stored).0.store(black_box(7), Ordering::Relaxed));
+            repeat(n, &stored, |(word, value)| word.0.store(*value, Ordering::Relaxed));
         })),
         _ => (),
     }
     all.push(Contender::new("thread-private", |_, n| {
-        let cell = Cell::new(0_u64);
-        repeat(n, || {
-            let cell = black_box(&cell);
-            cell.set(cell.get().wrapping_add(1));
-        });
+        repeat(n, &Cell::new(0_u64), |cell| cell.set(cell.get().wrapping_add(1)));
     }));
-    all.push(Contender::new("empty-loop", |_, n| {
-        let nothing = 0_u64;
-        repeat(n, || {
-            black_box(&nothing);
-        });
-    }));
+    all.push(Contender::new("empty-loop", |_, n| repeat(n, &(), |()| ())));
     all
 }
 
