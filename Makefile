@@ -14,7 +14,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ setup: ## install what the tests need
 
 lint: ## format and clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features dyn-metrics-benches/peers -- -D warnings
 
 docs: ## the crates' documentation; any warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --lib --no-deps
@@ -72,6 +72,11 @@ miri: ## the format crate under Miri (nightly)
 	@$(MIRI) --version >/dev/null 2>&1 || rustup component add miri rust-src --toolchain nightly || true
 	@if $(MIRI) --version >/dev/null 2>&1; then set -x; $(MIRI) test -p dyn-metrics-layout; \
 	else echo "SKIPPED: miri: no such component for the nightly toolchain here" >&2; fi
+
+bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
+	cargo build --release -p dyn-metrics-exporter
+	cargo build --release -p dyn-metrics-benches --features peers
+	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 
 clean: ## remove everything that was built or set up
 	cargo clean
