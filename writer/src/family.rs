@@ -1,8 +1,7 @@
 //! Families: series of one name that differ in their labels.
 
-use crate::local::{AtomicPtr, AtomicUsize, Ordering};
+use crate::local::{AtomicUsize, Ordering};
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use dyn_metrics_layout::header::Statistic;
@@ -16,6 +15,7 @@ use crate::metric::Metric;
 use crate::opts::Opts;
 use crate::registry::Registry;
 use crate::segment::{Granted, Refusal, Segment};
+use crate::series_cache::{Address, Content, Key, SeriesCache};
 
 /// Label value of the series that stands for all beyond a family's limit.
 pub const OVERFLOW: &str = "__overflow__";
@@ -243,12 +243,12 @@ impl LabelPlan {
 
 const _: () = assert!(IDENTITY_HEAD == Series::identity_range(56).end - 40);
 
-struct Inner {
+struct Inner<M> {
     registry: Registry,
     opts: Opts,
     kind: Kind,
     plan: LabelPlan,
-    core: AtomicPtr<FamilyCore>,
+    cache: SeriesCache<M>,
     /// Look-ups that ended in a private handle.
     failures: AtomicUsize,
     /// Look-ups at the family's limit.
@@ -257,7 +257,8 @@ struct Inner {
 
 /// Series of one name, found or made by the values of their labels.
 ///
-/// Cheap to clone, `Send` and `Sync`. A look-up of a series that exists makes no system call.
+/// Cheap to clone, `Send` and `Sync`. A look-up of a series that exists makes no system call. A family remembers
+/// the handles it has handed out: about 200 bytes for each series that was asked for.
 ///
 /// ```
 /// # fn main() -> Result<(), dyn_metrics::Error> {
@@ -276,13 +277,12 @@ struct Inner {
 /// # }
 /// ```
 pub struct Family<M> {
-    inner: Arc<Inner>,
-    metric: PhantomData<fn() -> M>,
+    inner: Arc<Inner<M>>,
 }
 
 impl<M> Clone for Family<M> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), metric: PhantomData }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -302,20 +302,43 @@ impl<M: Metric> Family<M> {
             opts: opts.clone(),
             kind: M::KIND,
             plan: LabelPlan::new(&opts.labels, names),
-            core: AtomicPtr::new(std::ptr::from_ref(core).cast_mut()),
+            cache: SeriesCache::new(core),
             failures: AtomicUsize::new(0),
             overflows: AtomicUsize::new(0),
         };
-        Ok(Self { inner: Arc::new(inner), metric: PhantomData })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The series with these label values, in the order of the family's label names; found or made.
     ///
-    /// Cost: a hash and a search of the index when it exists, no system call; a registration otherwise.
+    /// Cost: a hash of the values and a comparison when they were asked for before: no lock, no allocation, no
+    /// system call. A search of the index when the series exists; a registration otherwise. Threads that ask for
+    /// the same series don't disturb each other.
     /// Errors: none. What can't be had is counted, and the handle's cell is then private to the caller.
+    #[inline]
     #[must_use]
     pub fn with(&self, values: &[&str]) -> M {
-        self.try_with(values).unwrap_or_else(|error| {
+        match self.inner.cache.get::<Content>(values) {
+            Some(handle) => handle.clone(),
+            None => self.with_new::<Content>(values),
+        }
+    }
+
+    /// As [`Self::with`], for values that are literals: told apart by where they lie, which is cheaper.
+    ///
+    /// Equal values at different places are the same series.
+    #[inline]
+    #[must_use]
+    pub fn with_static(&self, values: &[&'static str]) -> M {
+        match self.inner.cache.get::<Address>(values) {
+            Some(handle) => handle.clone(),
+            None => self.with_new::<Address>(values),
+        }
+    }
+
+    #[cold]
+    fn with_new<K: Key>(&self, values: &[&str]) -> M {
+        self.find_or_make::<K>(values).unwrap_or_else(|error| {
             // Whoever asks again and again is told ever more rarely.
             if (self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
                 log::warn!("{error}; counting privately");
@@ -329,9 +352,16 @@ impl<M: Metric> Family<M> {
     /// # Errors
     /// [`Error::LabelCount`], [`Error::TooLong`], [`Error::Full`] and what concerns a damaged segment.
     pub fn try_with(&self, values: &[&str]) -> Result<M> {
+        match self.inner.cache.get::<Content>(values) {
+            Some(handle) => Ok(handle.clone()),
+            None => self.find_or_make::<Content>(values),
+        }
+    }
+
+    fn find_or_make<K: Key>(&self, values: &[&str]) -> Result<M> {
         let core = self.core();
-        if let Some(series) = self.find(core, values)? {
-            return M::attach(core, series);
+        if let Some(found) = self.find_handle::<K>(core, values)? {
+            return Ok(found);
         }
         if let Some(series) = self.known_overflow(core)? {
             return M::attach(core, series);
@@ -359,9 +389,18 @@ impl<M: Metric> Family<M> {
     /// The series with these label values, if it is registered.
     #[must_use]
     pub fn get(&self, values: &[&str]) -> Option<M> {
-        let core = self.core();
-        let series = self.find(core, values).ok().flatten()?;
-        M::attach(core, series).ok()
+        if let Some(handle) = self.inner.cache.get::<Content>(values) {
+            return Some(handle.clone());
+        }
+        self.find_handle::<Content>(self.core(), values).ok().flatten()
+    }
+
+    /// The handle of a series of `core` that is registered; remembered from now on.
+    fn find_handle<K: Key>(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<M>> {
+        let Some(series) = self.find(core, values)? else { return Ok(None) };
+        let handle = M::attach(core, series)?;
+        self.inner.cache.put::<K>(core, values, handle.clone());
+        Ok(Some(handle))
     }
 
     /// The series in `core`, which another thread may be about to replace: offsets mean nothing elsewhere.
@@ -374,9 +413,8 @@ impl<M: Metric> Family<M> {
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 
-    fn core(&self) -> &'static FamilyCore {
-        let core = self.inner.core.load(Ordering::Acquire);
-        crate::registry::leaked(core)
+    pub(crate) fn core(&self) -> &'static FamilyCore {
+        self.inner.cache.core()
     }
 
     /// The family in the segment that the name leads to now; new series go there after a replacement.
@@ -386,7 +424,7 @@ impl<M: Metric> Family<M> {
             return Ok(core);
         }
         let moved = segment.family(&self.inner.opts, self.inner.kind)?;
-        self.inner.core.store(std::ptr::from_ref(moved).cast_mut(), Ordering::Release);
+        self.inner.cache.move_to(moved);
         Ok(moved)
     }
 }

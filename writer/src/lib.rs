@@ -77,6 +77,7 @@ mod register;
 mod registry;
 mod replace;
 mod segment;
+mod series_cache;
 mod slot;
 mod sys;
 mod wipe;
