@@ -8,6 +8,10 @@
 //! Sources: Linux `include/uapi/linux/rseq.h` and `kernel/rseq.c`; glibc 2.35 manual, "Restartable
 //! Sequences"; both for `__rseq_offset`, `__rseq_size` and the meaning of `cpu_id`.
 #![allow(unsafe_code, reason = "restartable sequences are assembly")]
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(unreachable_code, unused_macros, unused_unsafe, unused_variables, reason = "see fallback.rs")
+)]
 
 use crate::local::{AtomicU32, AtomicUsize, Ordering};
 
@@ -53,7 +57,6 @@ struct Place {
 /// # Safety
 /// The fields of `place` are as documented.
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
 unsafe fn add_u64(place: Place, n: u64) -> bool {
     let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: stores a descriptor's address into this thread's rseq area, as the kernel's interface demands, and
@@ -67,7 +70,6 @@ unsafe fn add_u64(place: Place, n: u64) -> bool {
 /// # Safety
 /// As [`add_u64`].
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
 unsafe fn add_one(place: Place) -> bool {
     let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: as in add_u64.
@@ -80,7 +82,6 @@ unsafe fn add_one(place: Place) -> bool {
 /// # Safety
 /// As [`add_u64`].
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
 unsafe fn add_f64(place: Place, x: f64) -> bool {
     let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: as in add_u64.
