@@ -51,13 +51,13 @@ docs: ## the crates' documentation; any warning is an error
 
 cross: ## unit tests of what writes, for arm64 (emulated) and musl
 	@if $(have_arm64); then set -x; \
-	cargo test --target $(ARM64) -p dyn-metrics-layout -p dyn-metrics -p dyn-metrics-tests --lib; \
+	cargo nextest run --target $(ARM64) -p dyn-metrics-layout -p dyn-metrics -p dyn-metrics-tests --lib; \
 	else $(call skip,arm64); fi
-	@if $(call have,$(MUSL)); then set -x; cargo test --target $(MUSL) -p dyn-metrics --lib; else $(call skip,musl); fi
+	@if $(call have,$(MUSL)); then set -x; cargo nextest run --target $(MUSL) -p dyn-metrics --lib; else $(call skip,musl); fi
 
 arm64: ## every test that starts no other program, emulated: the emulator can't start one
 	@if $(have_arm64); then set -x; \
-	cargo test --target $(ARM64) --workspace --exclude dyn-metrics-loom-tests --lib --bins && \
+	cargo nextest run --target $(ARM64) --workspace --exclude dyn-metrics-loom-tests --exclude dyn-metrics-benches --lib --bins && \
 	cargo test --target $(ARM64) -p dyn-metrics -p dyn-metrics-reader --doc; \
 	else $(call skip,arm64); fi
 

@@ -68,28 +68,28 @@ macro_rules! delayed {
             use super::TURNS;
 
             #[inline(never)]
-            pub(super) unsafe fn add_one(rseq: isize, table: *const usize, at: usize) -> bool {
+            pub(super) unsafe fn add_one(rseq: isize, table: &[usize], at: usize) -> bool {
                 // SAFETY: as the caller says.
                 unsafe {
-                    add_u64!($armed, delay, (rseq, table, at), [const 1], [turns = sym TURNS, out($scratch) _,])
+                    add_u64!($armed, delay, (rseq, table.as_ptr(), table.len() as u32, at), [const 1], [turns = sym TURNS, out($scratch) _,])
                 };
                 true
             }
 
             #[inline(never)]
-            pub(super) unsafe fn add_u64(rseq: isize, table: *const usize, at: usize, n: u64) -> bool {
+            pub(super) unsafe fn add_u64(rseq: isize, table: &[usize], at: usize, n: u64) -> bool {
                 // SAFETY: as the caller says.
                 unsafe {
-                    add_u64!($armed, delay, (rseq, table, at), [in(reg) n], [turns = sym TURNS, out($scratch) _,])
+                    add_u64!($armed, delay, (rseq, table.as_ptr(), table.len() as u32, at), [in(reg) n], [turns = sym TURNS, out($scratch) _,])
                 };
                 true
             }
 
             #[inline(never)]
-            pub(super) unsafe fn add_f64(rseq: isize, table: *const usize, at: usize, x: f64) -> bool {
+            pub(super) unsafe fn add_f64(rseq: isize, table: &[usize], at: usize, x: f64) -> bool {
                 // SAFETY: as the caller says.
                 unsafe {
-                    add_f64!($armed, delay, (rseq, table, at), x, [turns = sym TURNS, out($scratch) _,])
+                    add_f64!($armed, delay, (rseq, table.as_ptr(), table.len() as u32, at), x, [turns = sym TURNS, out($scratch) _,])
                 };
                 true
             }
@@ -174,10 +174,10 @@ impl Cells {
         Totals { integers: words(0).sum(), doubles: words(1).map(|bits| f64::from_bits(bits) as u64).sum() }
     }
 
-    /// A process's table of their addresses, behind its length.
+    /// A process's table of their addresses.
     fn table(&self) -> &'static [usize] {
         let entries = self.words.iter().step_by(STRIDE / 8).map(|word| std::ptr::from_ref(word) as usize);
-        Vec::leak(std::iter::once(CPUS).chain(entries).collect())
+        Vec::leak(entries.collect())
     }
 }
 
@@ -222,7 +222,7 @@ static BENCH: OnceLock<Bench> = OnceLock::new();
 impl Bench {
     /// One update of each kind; what it has added is acknowledged afterwards.
     fn update(&self) {
-        let (rseq, table) = (self.rseq, self.table[1..].as_ptr());
+        let (rseq, table) = (self.rseq, self.table);
         let (one, n, x) = if self.armed {
             // SAFETY: the offset of glibc's area, and a table of blocks of two words for all CPUs.
             let one = unsafe { armed::add_one(rseq, table, 0) };
@@ -366,22 +366,21 @@ mod tests {
         let rseq = (std::ptr::from_ref(area) as isize).wrapping_sub(arch::thread_pointer());
         let cells: &'static [AtomicU64; 2] = Box::leak(Box::default());
         // CPU 1 of 2; CPU 0 has no block.
-        let table: &'static [usize; 3] = Box::leak(Box::new([2, 0, std::ptr::from_ref(cells) as usize]));
+        let blocks = [0, std::ptr::from_ref(cells) as usize];
         for round in 0..200 {
             let mut random = Random(round + 1);
             change_a_delay(&mut random);
             for (cpu, adds) in [(1_u64, true), (0, false), (2, false), (u64::from(u32::MAX), false)] {
                 area[0].store(cpu << 32, Ordering::Relaxed);
-                let blocks = table[1..].as_ptr();
                 // SAFETY: an area of this thread's own, a table of two entries, a block of two words.
-                assert_eq!(unsafe { armed::add_one(rseq, blocks, 0) }, adds);
+                assert_eq!(unsafe { armed::add_one(rseq, &blocks, 0) }, adds);
                 // SAFETY: as above.
-                assert_eq!(unsafe { armed::add_u64(rseq, blocks, 0, 2) }, adds);
+                assert_eq!(unsafe { armed::add_u64(rseq, &blocks, 0, 2) }, adds);
                 // SAFETY: as above.
-                assert_eq!(unsafe { armed::add_f64(rseq, blocks, 8, 0.5) }, adds);
+                assert_eq!(unsafe { armed::add_f64(rseq, &blocks, 8, 0.5) }, adds);
                 assert_ne!(area[1].swap(0, Ordering::Relaxed), 0, "armed");
                 // SAFETY: as above.
-                assert_eq!(unsafe { twin::add_f64(rseq, blocks, 8, 0.5) }, adds);
+                assert_eq!(unsafe { twin::add_f64(rseq, &blocks, 8, 0.5) }, adds);
                 assert_eq!(area[1].load(Ordering::Relaxed), 0, "not armed");
             }
         }

@@ -139,7 +139,6 @@ impl Cold {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cells {
     table: Table,
-    byte_offset: u32,
     cold: &'static Cold,
 }
 
@@ -159,8 +158,7 @@ impl Cells {
                 len: 8 * (first + words) as u64,
             })?;
         Ok(Self {
-            table: if extent.blocks.is_empty() { Table::EMPTY } else { Table::new(extent.blocks) },
-            byte_offset: (8 * first) as u32,
+            table: Table::new(extent.blocks, 8 * first),
             cold: Box::leak(Box::new(Cold { home: Home::Extent(extent), first, shared })),
         })
     }
@@ -177,7 +175,7 @@ impl Cells {
         let sink = || SINK.get_or(|| Some(make(Home::Sink, most)));
         let sink = if count < MOST_PRIVATE_CELLS { None } else { sink() };
         let cold = sink.unwrap_or_else(|| Box::leak(Box::new(make(Home::Private, words))));
-        Self { table: Table::EMPTY, byte_offset: 0, cold }
+        Self { table: Table::EMPTY, cold }
     }
 
     /// Adds `n` to word `index`.
@@ -189,7 +187,7 @@ impl Cells {
             return;
         }
         // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
-        if !unsafe { self.table.add_u64(self.byte_offset as usize + 8 * index, n) } {
+        if !unsafe { self.table.add_u64(index, n) } {
             self.add_u64_without_block(index, n);
         }
     }
@@ -203,7 +201,7 @@ impl Cells {
             return;
         }
         // SAFETY: as in add_u64.
-        if !unsafe { self.table.add_one(self.byte_offset as usize + 8 * index) } {
+        if !unsafe { self.table.add_one(index) } {
             self.add_u64_without_block(index, 1);
         }
     }
@@ -217,7 +215,7 @@ impl Cells {
             return;
         }
         // SAFETY: as in add_u64.
-        if !unsafe { self.table.add_f64(self.byte_offset as usize + 8 * index, x) } {
+        if !unsafe { self.table.add_f64(index, x) } {
             self.add_f64_without_block(index, x);
         }
     }

@@ -36,7 +36,7 @@ macro_rules! arm {
 /// A sequence that ends with `update`: instructions with a number of a delay between them.
 macro_rules! sequence {
     (
-        $armed:ident, $delay:ident, ($rseq:expr, $table:expr, $byte_offset:expr),
+        $armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr),
         [$first:literal $(, $point:literal, $next:literal)*], [$($operand:tt)*], [$($extra:tt)*]
     ) => {
         std::arch::asm!(
@@ -57,9 +57,8 @@ macro_rules! sequence {
             "3:",
             $delay!(2),
             "ldr {tmp:w}, [{area}, #4]",
-            "ldur {limit:w}, [{table}, #-8]",
             $delay!(3),
-            "cmp {tmp:w}, {limit:w}",
+            "cmp {tmp:w}, {cpus:w}",
             $delay!(4),
             "b.hs {cold}",
             $delay!(5),
@@ -78,10 +77,10 @@ macro_rules! sequence {
             ".popsection",
             rseq = in(reg) $rseq,
             table = in(reg) $table,
+            cpus = in(reg) $cpus,
             byte_offset = in(reg) $byte_offset,
             tmp = out(reg) _,
             area = out(reg) _,
-            limit = out(reg) _,
             $($operand)*
             cold = label { return false },
             $($extra)*
@@ -96,11 +95,11 @@ macro_rules! add_u64 {
         sequence!(
             $armed, $delay, $place,
             [
-                "ldr {limit}, [{tmp}, {byte_offset}]",
-                9, "add {limit}, {limit}, {n}",
-                10, "str {limit}, [{tmp}, {byte_offset}]"
+                "ldr {word}, [{tmp}, {byte_offset}]",
+                9, "add {word}, {word}, {n}",
+                10, "str {word}, [{tmp}, {byte_offset}]"
             ],
-            [n = $($n)*,], $extra
+            [n = $($n)*, word = out(reg) _,], $extra
         )
     };
 }

@@ -10,16 +10,16 @@ pub(super) fn thread_pointer() -> isize {
 
 /// Adds nothing: the caller does.
 macro_rules! add_u64 {
-    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $byte_offset:expr), [$($n:tt)*], $extra:tt) => {{
-        let _ = ($rseq, $table, $byte_offset);
+    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr), [$($n:tt)*], $extra:tt) => {{
+        let _ = ($rseq, $table, $cpus, $byte_offset);
         return false;
     }};
 }
 
 /// Adds nothing: the caller does.
 macro_rules! add_f64 {
-    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $byte_offset:expr), $x:expr, $extra:tt) => {{
-        let _ = ($rseq, $table, $byte_offset, $x);
+    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr), $x:expr, $extra:tt) => {{
+        let _ = ($rseq, $table, $cpus, $byte_offset, $x);
         return false;
     }};
 }

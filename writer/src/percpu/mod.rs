@@ -8,6 +8,10 @@
 //! Sources: Linux `include/uapi/linux/rseq.h` and `kernel/rseq.c`; glibc 2.35 manual, "Restartable
 //! Sequences"; both for `__rseq_offset`, `__rseq_size` and the meaning of `cpu_id`.
 #![allow(unsafe_code, reason = "restartable sequences are assembly")]
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(unreachable_code, unused_macros, unused_unsafe, unused_variables, reason = "see fallback.rs")
+)]
 
 use crate::local::{AtomicU32, AtomicUsize, Ordering};
 
@@ -37,17 +41,27 @@ macro_rules! none {
     };
 }
 
+/// What a sequence needs to find the current CPU's cell.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Offset of the rseq area from the thread pointer.
+    rseq: isize,
+    /// `cpus` entries, each 0 or the address of a block with an aligned word at `byte_offset`.
+    entries: *const AtomicUsize,
+    cpus: u32,
+    byte_offset: usize,
+}
+
 /// Adds `n`; false when the current CPU has no block.
 ///
 /// # Safety
-/// `rseq` is the offset of an rseq area from the thread pointer. `blocks` points behind a word that holds the
-/// number of entries; each is 0 or the address of a block with an aligned word at `byte_offset`.
+/// The fields of `place` are as documented.
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
-unsafe fn add_u64(rseq: isize, blocks: *const AtomicUsize, byte_offset: usize, n: u64) -> bool {
+unsafe fn add_u64(place: Place, n: u64) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: stores a descriptor's address into this thread's rseq area, as the kernel's interface demands, and
     // one word of the block that the table names.
-    unsafe { add_u64!(armed, none, (rseq, blocks, byte_offset), [in(reg) n], []) };
+    unsafe { add_u64!(armed, none, (rseq, entries, cpus, byte_offset), [in(reg) n], []) };
     true
 }
 
@@ -56,10 +70,10 @@ unsafe fn add_u64(rseq: isize, blocks: *const AtomicUsize, byte_offset: usize, n
 /// # Safety
 /// As [`add_u64`].
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
-unsafe fn add_one(rseq: isize, blocks: *const AtomicUsize, byte_offset: usize) -> bool {
+unsafe fn add_one(place: Place) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: as in add_u64.
-    unsafe { add_u64!(armed, none, (rseq, blocks, byte_offset), [const 1], []) };
+    unsafe { add_u64!(armed, none, (rseq, entries, cpus, byte_offset), [const 1], []) };
     true
 }
 
@@ -68,10 +82,10 @@ unsafe fn add_one(rseq: isize, blocks: *const AtomicUsize, byte_offset: usize) -
 /// # Safety
 /// As [`add_u64`].
 #[inline(always)]
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unreachable_code))]
-unsafe fn add_f64(rseq: isize, blocks: *const AtomicUsize, byte_offset: usize, x: f64) -> bool {
+unsafe fn add_f64(place: Place, x: f64) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
     // SAFETY: as in add_u64.
-    unsafe { add_f64!(armed, none, (rseq, blocks, byte_offset), x, []) };
+    unsafe { add_f64!(armed, none, (rseq, entries, cpus, byte_offset), x, []) };
     true
 }
 
@@ -100,35 +114,33 @@ pub(crate) fn current_cpu() -> Option<u32> {
 /// Never freed; entries go from 0 to the address of mapped, writable, 8-aligned memory that is never unmapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
-    /// Their number, then the entries.
-    words: &'static [AtomicUsize],
+    entries: &'static [AtomicUsize],
 }
 
 impl Blocks {
     /// A table of `cpus` entries, all 0; never freed.
     pub(crate) fn new(cpus: u32) -> Self {
-        let count = std::iter::once(cpus as usize);
-        let entries = std::iter::repeat_n(0, cpus as usize);
-        Self { words: Box::leak(count.chain(entries).map(AtomicUsize::new).collect()) }
+        Self { entries: Box::leak((0..cpus).map(|_| AtomicUsize::new(0)).collect()) }
     }
 
     /// Whether it has no entries.
     pub(crate) const fn is_empty(self) -> bool {
-        self.words.len() == 1
+        self.entries.is_empty()
     }
 
     /// The entry of a CPU.
     pub(crate) fn entry(self, cpu: u32) -> Option<&'static AtomicUsize> {
-        self.words[1..].get(cpu as usize)
+        self.entries.get(cpu as usize)
     }
 }
 
-/// What the hot path needs to reach a table of blocks.
+/// How the hot path reaches the cells of one series: two words, because loads are what limits it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     entries: *const AtomicUsize,
-    /// Offset of the rseq area from the thread pointer; 0 where updates don't use one.
-    rseq: i32,
+    /// Offset of the rseq area from the thread pointer in the upper half; below it 16 bits of offset of the first
+    /// cell in each block, in bytes, and 16 bits of length of the table. All 0 where updates don't use rseq.
+    packed: u64,
 }
 
 // SAFETY: points to leaked atomics.
@@ -138,30 +150,45 @@ unsafe impl Sync for Table {}
 
 impl Table {
     /// A table that leaves every update to the caller.
-    pub(crate) const EMPTY: Self = Self { entries: std::ptr::null(), rseq: 0 };
+    pub(crate) const EMPTY: Self = Self { entries: std::ptr::null(), packed: 0 };
 
-    /// Leaves every update to the caller unless this process uses rseq.
-    pub(crate) fn new(blocks: Blocks) -> Self {
-        match path() {
-            Path::Rseq { offset } => Self { entries: blocks.words[1..].as_ptr(), rseq: offset },
-            Path::Shared(_) => Self::EMPTY,
+    /// Cells from `byte_offset` on in `blocks`. Leaves every update to the caller unless this process uses rseq.
+    pub(crate) fn new(blocks: Blocks, byte_offset: usize) -> Self {
+        let (cpus, start) = (u16::try_from(blocks.entries.len()), u16::try_from(byte_offset));
+        match (path(), cpus, start) {
+            (Path::Rseq { offset }, Ok(cpus @ 1..), Ok(start)) => Self {
+                entries: blocks.entries.as_ptr(),
+                packed: u64::from(offset as u32) << 32 | u64::from(start) << 16 | u64::from(cpus),
+            },
+            _ => Self::EMPTY,
         }
     }
 
     /// Whether updates can ever be added through it.
     #[inline(always)]
     pub(crate) const fn is_used(self) -> bool {
-        self.rseq != 0
+        self.packed != 0
     }
 
-    /// Adds `n` to the word `byte_offset` bytes into the current CPU's block; false when it was not added.
+    #[inline(always)]
+    const fn place(self, index: usize) -> Place {
+        let packed = self.packed;
+        Place {
+            rseq: (packed as i64 >> 32) as isize,
+            entries: self.entries,
+            cpus: packed as u16 as u32,
+            byte_offset: (packed as u32 >> 16) as usize + 8 * index,
+        }
+    }
+
+    /// Adds `n` to cell `index` of the current CPU's block; false when it was not added.
     ///
     /// # Safety
-    /// `byte_offset` is a multiple of 8 below the length of the extent's blocks.
+    /// The extent's blocks have that cell.
     #[inline(always)]
-    pub(crate) unsafe fn add_u64(self, byte_offset: usize, n: u64) -> bool {
-        // SAFETY: rseq is the offset of a registered area, the table as documented, byte_offset as required.
-        self.is_used() && unsafe { add_u64(self.rseq as isize, self.entries, byte_offset, n) }
+    pub(crate) unsafe fn add_u64(self, index: usize, n: u64) -> bool {
+        // SAFETY: used, so `new` has packed what Place demands; the cell exists.
+        self.is_used() && unsafe { add_u64(self.place(index), n) }
     }
 
     /// As [`Self::add_u64`] of 1, with an instruction less.
@@ -169,18 +196,18 @@ impl Table {
     /// # Safety
     /// As [`Self::add_u64`].
     #[inline(always)]
-    pub(crate) unsafe fn add_one(self, byte_offset: usize) -> bool {
+    pub(crate) unsafe fn add_one(self, index: usize) -> bool {
         // SAFETY: as in add_u64.
-        self.is_used() && unsafe { add_one(self.rseq as isize, self.entries, byte_offset) }
+        self.is_used() && unsafe { add_one(self.place(index)) }
     }
 
-    /// Adds `x` to the double `byte_offset` bytes into the current CPU's block; false when it was not added.
+    /// Adds `x` to cell `index`, a double, of the current CPU's block; false when it was not added.
     ///
     /// # Safety
     /// As [`Self::add_u64`].
     #[inline(always)]
-    pub(crate) unsafe fn add_f64(self, byte_offset: usize, x: f64) -> bool {
+    pub(crate) unsafe fn add_f64(self, index: usize, x: f64) -> bool {
         // SAFETY: as in add_u64.
-        self.is_used() && unsafe { add_f64(self.rseq as isize, self.entries, byte_offset, x) }
+        self.is_used() && unsafe { add_f64(self.place(index), x) }
     }
 }

@@ -45,7 +45,7 @@ macro_rules! arm {
 /// A sequence that ends with `update`: instructions with a number of a delay between them.
 macro_rules! sequence {
     (
-        $armed:ident, $delay:ident, ($rseq:expr, $table:expr, $byte_offset:expr),
+        $armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr),
         [$first:literal $(, $point:literal, $next:literal)*], [$($operand:tt)*], [$($extra:tt)*]
     ) => {
         std::arch::asm!(
@@ -64,7 +64,7 @@ macro_rules! sequence {
             $delay!(2),
             "mov {tmp:e}, dword ptr fs:[{rseq} + 4]",
             $delay!(3),
-            "cmp {tmp:e}, dword ptr [{table} - 8]",
+            "cmp {tmp:e}, {cpus:e}",
             $delay!(4),
             "jae {cold}",
             $delay!(5),
@@ -86,6 +86,7 @@ macro_rules! sequence {
             ".popsection",
             rseq = in(reg) $rseq,
             table = in(reg) $table,
+            cpus = in(reg) $cpus,
             byte_offset = in(reg) $byte_offset,
             tmp = out(reg) _,
             $($operand)*
