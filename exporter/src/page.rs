@@ -21,8 +21,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(text: Vec<u8>, segments: Vec<SegmentView>) -> Self {
-        Self { text: Bytes::from(text), gzip: OnceCell::new(), segments }
+    pub(crate) fn new(text: impl Into<Bytes>, segments: Vec<SegmentView>) -> Self {
+        Self { text: text.into(), gzip: OnceCell::new(), segments }
     }
 
     /// The exposition. Cost: a reference count.

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use dyn_metrics_reader::encode::text;
+use bytes::Bytes;
 use dyn_metrics_reader::{Collector, SegmentReport, SegmentState};
 
 use crate::page::Page;
 use crate::self_metrics::{self, Count};
 use crate::watch::Watch;
+
+/// Most texts that are kept to be written over: one that is being sent, and one for the next collection.
+const KEPT: usize = 2;
 
 /// Follows the segments from collection to collection.
 pub(crate) struct Segments {
@@ -15,7 +18,10 @@ pub(crate) struct Segments {
     collector: Option<Collector>,
     watch: Watch,
     scrapes: Count,
-    page_size: usize,
+    /// The newest texts, newest last; one that no page and no client has any more is used again.
+    texts: Vec<Bytes>,
+    /// Length of the last one.
+    length: usize,
 }
 
 /// What logs and the landing page tell about one segment.
@@ -60,7 +66,7 @@ impl State {
 impl Segments {
     /// `scrapes` counts the requests for `/metrics`, which the pages tell.
     pub(crate) fn new(patterns: Vec<String>, scrapes: Count) -> Self {
-        Self { patterns, collector: None, watch: Watch::default(), scrapes, page_size: 0 }
+        Self { patterns, collector: None, watch: Watch::default(), scrapes, texts: Vec::new(), length: 0 }
     }
 
     /// Reads and encodes everything; blocking.
@@ -70,16 +76,38 @@ impl Segments {
         let started = Instant::now();
         let scrapes = self.scrapes.value();
         let mut collector = self.collector.take().unwrap_or_else(|| Collector::new(&self.patterns));
-        let snapshot = collector.collect();
-        let mut page = Vec::with_capacity(self.page_size);
-        text::encode(&snapshot, &mut page);
-        let segments: Vec<_> = snapshot.segments.iter().map(SegmentView::from).collect();
+        let mut text = self.buffer();
+        let report = collector.render(&mut text);
+        let segments: Vec<_> = report.segments.iter().map(SegmentView::from).collect();
         self.collector = Some(collector);
         self.watch.log(&segments);
-        self_metrics::append(started.elapsed(), scrapes, &mut page);
-        // The next page will be about as long: room for it at once, and an eighth to grow.
-        self.page_size = page.len() + page.len() / 8;
-        Page::new(page, segments)
+        self_metrics::append(started.elapsed(), scrapes, &mut text);
+        self.length = text.len();
+        Page::new(self.keep(text), segments)
+    }
+
+    /// Memory for a page: that of an earlier one, where nobody reads it any more and it is large enough, but not
+    /// much too large.
+    fn buffer(&mut self) -> Vec<u8> {
+        if let Some(free) = self.texts.iter().position(Bytes::is_unique) {
+            let mut text = Vec::from(self.texts.remove(free));
+            text.clear();
+            if (self.length..=4 * self.length).contains(&text.capacity()) {
+                return text;
+            }
+        }
+        // This page will be about as long as the last: room for it at once, and an eighth to grow.
+        Vec::with_capacity(self.length + self.length / 8)
+    }
+
+    /// Shares a text, and remembers it for a later page.
+    fn keep(&mut self, text: Vec<u8>) -> Bytes {
+        let text = Bytes::from(text);
+        if self.texts.len() == KEPT {
+            self.texts.remove(0);
+        }
+        self.texts.push(text.clone());
+        text
     }
 }
 
@@ -127,5 +155,39 @@ impl SegmentView {
             bytes_free: 1_507_328,
             skipped: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_pages_that_nobody_reads_is_used_again() {
+        let mut segments = Segments::new(vec!["/nonexistent/segment".to_owned()], Count::default());
+        let place = |page: &Page| page.text().as_ptr();
+        let first = segments.collect();
+        let second = segments.collect();
+        assert_ne!(place(&first), place(&second), "the first is still there");
+        let free = place(&first);
+        drop(first);
+        for _ in 0..3 {
+            assert_eq!(place(&segments.collect()), free);
+        }
+        // A client that takes its time keeps its page, and no more are kept than two.
+        let slow: Vec<_> = (0..4).map(|_| segments.collect()).collect();
+        assert!(slow.iter().all(|page| page.text().starts_with(b"# HELP dyn_metrics_info ")));
+        assert_eq!(segments.texts.len(), KEPT);
+        assert!(second.text().starts_with(b"# HELP dyn_metrics_info "));
+    }
+
+    #[test]
+    fn memory_that_became_much_too_large_is_let_go() {
+        let mut segments = Segments::new(vec!["/nonexistent/segment".to_owned()], Count::default());
+        let large = segments.keep(Vec::with_capacity(1 << 20));
+        drop(large);
+        segments.length = 1000;
+        assert!(segments.buffer().capacity() < 4000);
+        assert_eq!(segments.texts.len(), 0);
     }
 }

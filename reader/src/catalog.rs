@@ -23,6 +23,9 @@ use crate::skip::{Reason, SkipLog};
 /// Most index tables that are followed; a longer chain is damaged.
 pub(crate) const MAX_TABLES: usize = 4096;
 
+/// Slots of an index table that are compared at once.
+const RUN: usize = 64;
+
 /// Bytes read at once: most records fit.
 const FIRST_READ: usize = 512;
 
@@ -30,7 +33,7 @@ const FIRST_READ: usize = 512;
 #[derive(Debug)]
 pub(crate) struct FamilyEntry {
     pub(crate) offset: u64,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) help: String,
     pub(crate) unit: String,
     pub(crate) registrant: String,
@@ -40,13 +43,15 @@ pub(crate) struct FamilyEntry {
     pub(crate) keep_dead: u32,
     pub(crate) bounds: Arc<[f64]>,
     pub(crate) states: Arc<[String]>,
+    /// Its series that are not removed.
+    pub(crate) series: u64,
 }
 
 impl FamilyEntry {
     fn new(offset: u64, family: &Family<'_>) -> Self {
         Self {
             offset,
-            name: family.name.to_owned(),
+            name: family.name.into(),
             help: family.help.to_owned(),
             unit: family.unit.to_owned(),
             registrant: family.registrant.to_owned(),
@@ -56,6 +61,7 @@ impl FamilyEntry {
             keep_dead: family.keep_dead,
             bounds: family.bounds.iter().collect(),
             states: family.states.iter().map(str::to_owned).collect(),
+            series: 0,
         }
     }
 
@@ -290,7 +296,7 @@ impl Catalog {
     }
 
     fn add_series(&mut self, offset: u64, family: usize, series: &Series<'_>, log: &mut SkipLog) -> Found {
-        let entry = &self.families[family];
+        let entry = &mut self.families[family];
         let reserved = |name: &str| is_reserved_label(name, entry.kind, entry.mode.is_all(), &entry.name);
         if let Some((name, _)) = record::labels(series.labels).find(|(name, _)| reserved(name)) {
             log.note(Reason::ReservedLabel, offset, format_args!("{}: label {name}", entry.name));
@@ -301,6 +307,7 @@ impl Catalog {
         let common = common.filter(|(name, _)| !reserved(name) && own().all(|(n, _)| n != *name));
         let labels = common.chain(own()).collect();
         let cells = SeriesCells::default();
+        entry.series += 1;
         self.series.push(SeriesEntry { offset, family, labels, removed: false, cells });
         self.version += 1;
         Found::Series
@@ -345,9 +352,16 @@ impl Table {
     fn changes(&self, source: Source<'_>) -> Vec<(usize, u64)> {
         let start = self.offset + index::HEADER_BYTES as u64;
         let Ok(slots) = source.view().words(start, self.known.len()) else { return Vec::new() };
-        let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-        let changed = now.zip(&self.known).enumerate().filter(|(_, (now, known))| now != *known);
-        let changed = changed.map(|(place, (now, _))| (place, now)).collect();
+        let mut changed = Vec::new();
+        for (number, (slots, known)) in slots.chunks(RUN).zip(self.known.chunks(RUN)).enumerate() {
+            let pairs = || slots.iter().map(|slot| slot.load(Ordering::Relaxed)).zip(known);
+            // Nearly always nothing has changed: one branch for a whole run.
+            if pairs().fold(0, |any, (now, known)| any | (now ^ known)) != 0 {
+                let places = (number * RUN..).zip(pairs());
+                changed
+                    .extend(places.filter(|(_, (now, known))| now != *known).map(|(at, (now, _))| (at, now)));
+            }
+        }
         fence(Ordering::Acquire); // pairs with: index::insert()
         changed
     }

@@ -27,6 +27,7 @@
 //! - The same series in several segments is one series: totals add up, gauges combine by their family's
 //!   [`GaugeMode`], as between processes. Where families disagree, the file that has the name wins over
 //!   superseded ones, and an earlier pattern over a later one.
+//! - [`Collector::render`] collects and writes Prometheus text at once: what an exporter wants, and much faster.
 //! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
 //!   fault, [`raw`] shows its structures.
 //! - [`guard`] lets a program survive a file that somebody truncates. Only programs install it.
@@ -48,7 +49,7 @@
 //! | --- | --- |
 //! | which files? | `discover`, `file`, `map`, [`guard`] |
 //! | what does a segment describe? | `catalog`, `segment` |
-//! | where are its numbers? | `cells`, `gauges`, `processes` |
+//! | where are its numbers? | `cells`, `sums`, `gauges`, `processes` |
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
@@ -71,6 +72,7 @@ mod report;
 mod segment;
 mod skip;
 mod snapshot;
+mod sums;
 #[cfg(test)]
 mod testing;
 mod values;
@@ -89,6 +91,6 @@ pub use labels::Labels;
 pub use permission::{FilePermissions, Permissions};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
-    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot,
+    FamilyReport, FamilySnapshot, Number, ProcessReport, Report, SegmentReport, SegmentState, SeriesSnapshot,
     Skipped, Snapshot, Stats, Value,
 };
