@@ -15,24 +15,29 @@ use crate::family::FamilyCore;
 const PROBES: usize = 8;
 /// Slots of the first table.
 const FIRST_SLOTS: usize = 32;
-/// Values up to this long are compared by the two words that cover them.
-const SHORT: usize = 16;
+/// Values up to this long are compared by the words that cover them.
+const SHORT: usize = 32;
 /// Entries made for each series that the family may have: as content, at a few addresses, and lost in races.
 const ENTRIES_PER_SERIES: usize = 4;
 
-/// A label value as words: its length, and what of it the two words hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    first: u64,
-    last: u64,
+/// What an entry keeps of a label value: its length, and its first bytes or where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
     len: usize,
+    bytes: [u8; SHORT],
 }
+
+const NOTHING: Own = Own { len: usize::MAX, bytes: [0; SHORT] };
 
 /// How values are told apart.
 pub(crate) trait Key {
-    /// A value in words; equal for equal values.
-    fn part(value: &str) -> Part;
-    /// Whether equal words leave the bytes to compare.
+    /// Words that equal values have in common, for the hash.
+    fn sketch(value: &str) -> (u64, u64);
+    /// What is kept of a value.
+    fn own(value: &str) -> Own;
+    /// Whether it was kept of this value, as far as it says.
+    fn is_same(own: &Own, value: &str) -> bool;
+    /// Whether that leaves bytes to compare.
     fn is_long(value: &str) -> bool;
 }
 
@@ -42,54 +47,96 @@ pub(crate) struct Content;
 /// By where they lie: for strings that stay where they are, and as they are, for ever.
 pub(crate) struct Address;
 
+#[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
+#[inline(always)]
 fn half_word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, |b| u32::from_le_bytes(b).into())
 }
 
 impl Key for Content {
-    #[inline]
-    fn part(value: &str) -> Part {
+    #[inline(always)]
+    fn sketch(value: &str) -> (u64, u64) {
         let (bytes, len) = (value.as_bytes(), value.len());
-        let (first, last) = match len {
+        match len {
             0 => (0, 0),
-            1..=3 => {
-                let byte = |at: usize| u64::from(bytes[at]);
-                (byte(0) | byte(len / 2) << 8 | byte(len - 1) << 16, 0)
-            }
+            1..=3 => (u64::from(bytes[0]) | u64::from(bytes[len / 2]) << 8, bytes[len - 1].into()),
             4..=7 => (half_word(bytes, 0), half_word(bytes, len - 4)),
-            8..=SHORT => (word(bytes, 0), word(bytes, len - 8)),
+            8..=16 => (word(bytes, 0), word(bytes, len - 8)),
+            17..=SHORT => {
+                let second = word(bytes, 8).rotate_left(24);
+                (word(bytes, 0) ^ second, word(bytes, len - 8) ^ word(bytes, len - 16).rotate_left(40))
+            }
             _ => (fold_all(bytes), word(bytes, len - 8)),
-        };
-        Part { first, last, len }
+        }
     }
 
-    #[inline]
+    fn own(value: &str) -> Own {
+        let (mut bytes, kept) = ([0; SHORT], value.len().min(SHORT));
+        bytes[..kept].copy_from_slice(&value.as_bytes()[..kept]);
+        Own { len: value.len(), bytes }
+    }
+
+    /// Compares words that overlap in the middle: a call of the C library costs more than all the rest.
+    #[inline(always)]
+    fn is_same(own: &Own, value: &str) -> bool {
+        let (other, len) = (value.as_bytes(), value.len());
+        if own.len != len {
+            return false;
+        }
+        let differs = |at| word(&own.bytes, at) ^ word(other, at);
+        match len {
+            0 => true,
+            1..=3 => [0, len / 2, len - 1].iter().all(|at| own.bytes[*at] == other[*at]),
+            4..=7 => {
+                half_word(&own.bytes, 0) == half_word(other, 0)
+                    && half_word(&own.bytes, len - 4) == half_word(other, len - 4)
+            }
+            8..=16 => differs(0) | differs(len - 8) == 0,
+            17..=SHORT => differs(0) | differs(8) | differs(len - 16) | differs(len - 8) == 0,
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
     fn is_long(value: &str) -> bool {
         value.len() > SHORT
     }
 }
 
 impl Key for Address {
-    #[inline]
-    fn part(value: &str) -> Part {
-        // No value is this long, so these never equal words of content.
-        Part { first: value.as_ptr() as u64, last: 0, len: value.len() | 1 << (usize::BITS - 1) }
+    #[inline(always)]
+    fn sketch(value: &str) -> (u64, u64) {
+        (value.as_ptr() as u64, 0)
     }
 
-    #[inline]
+    fn own(value: &str) -> Own {
+        let mut bytes = [0; SHORT];
+        bytes[..8].copy_from_slice(&(value.as_ptr() as u64).to_le_bytes());
+        Own { len: value.len() | ADDRESS, bytes }
+    }
+
+    #[inline(always)]
+    fn is_same(own: &Own, value: &str) -> bool {
+        own.len == value.len() | ADDRESS && word(&own.bytes, 0) == value.as_ptr() as u64
+    }
+
+    #[inline(always)]
     fn is_long(_: &str) -> bool {
         false
     }
 }
 
+/// In a length: the bytes are an address. No value is this long.
+const ADDRESS: usize = 1 << (usize::BITS - 1);
+
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Mixes two words into one: the halves of their product.
-#[inline]
+#[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
@@ -100,20 +147,32 @@ fn fold_all(bytes: &[u8]) -> u64 {
     bytes.chunks_exact(8).fold(MULTIPLIER, |hash, chunk| fold(hash ^ word(chunk, 0), MULTIPLIER))
 }
 
-#[inline]
+/// A hash of all values. Those of the values don't wait for one another.
+#[inline(always)]
 fn hash<K: Key>(values: &[&str]) -> u64 {
-    values.iter().fold(MULTIPLIER, |hash, value| {
-        let part = K::part(value);
-        fold(hash ^ part.first, part.last.rotate_left(32) ^ MULTIPLIER ^ part.len as u64)
-    })
+    let (mut hash, mut salt) = (0_u64, MULTIPLIER);
+    for value in values {
+        let (first, last) = K::sketch(value);
+        hash ^= fold(first ^ salt, last ^ salt.rotate_left(32) ^ value.len() as u64);
+        salt = salt.wrapping_add(MULTIPLIER << 1);
+    }
+    hash
 }
 
+/// Values kept in the entry itself.
+const NEAR: usize = 2;
+
+/// What is compared comes first: it shares a cache line or two.
+#[repr(C, align(64))]
 struct Entry<M> {
     hash: u64,
-    parts: Box<[Part]>,
+    count: usize,
+    handle: M,
+    near: [Own; NEAR],
+    /// The values behind those.
+    far: Box<[Own]>,
     /// The long values, one after the other.
     long: Box<[u8]>,
-    handle: M,
     /// The entry made before; for the end.
     next: *const Entry<M>,
 }
@@ -121,23 +180,28 @@ struct Entry<M> {
 impl<M> Entry<M> {
     fn new<K: Key>(values: &[&str], handle: M) -> Self {
         let long: Vec<u8> = values.iter().filter(|v| K::is_long(v)).flat_map(|v| v.bytes()).collect();
-        let parts = values.iter().map(|value| K::part(value)).collect();
-        Self { hash: hash::<K>(values), parts, long: long.into(), handle, next: ptr::null() }
+        let near = std::array::from_fn(|at| values.get(at).map_or(NOTHING, |value| K::own(value)));
+        let far = values.iter().skip(NEAR).map(|value| K::own(value)).collect();
+        let (hash, count, next) = (hash::<K>(values), values.len(), ptr::null());
+        Self { hash, count, handle, near, far, long: long.into(), next }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_of<K: Key>(&self, hash: u64, values: &[&str]) -> bool {
-        if self.hash != hash || self.parts.len() != values.len() {
-            return false;
-        }
+        self.hash == hash
+            && self.count == values.len()
+            && self.near.iter().zip(values).all(|(own, value)| K::is_same(own, value))
+            && (values.len() <= NEAR || self.has_far::<K>(&values[NEAR..]))
+            && (self.long.is_empty() || self.has_long::<K>(values))
+    }
+
+    fn has_far<K: Key>(&self, values: &[&str]) -> bool {
+        self.far.iter().zip(values).all(|(own, value)| K::is_same(own, value))
+    }
+
+    fn has_long<K: Key>(&self, values: &[&str]) -> bool {
         let mut long = &self.long[..];
-        self.parts.iter().zip(values).all(|(part, value)| {
-            if *part != K::part(value) {
-                return false;
-            }
-            if !K::is_long(value) {
-                return true;
-            }
+        values.iter().filter(|value| K::is_long(value)).all(|value| {
             let Some((own, rest)) = long.split_at_checked(value.len()) else { return false };
             long = rest;
             own == value.as_bytes()
@@ -155,14 +219,19 @@ struct Table<M> {
 
 impl<M> Table<M> {
     fn new(core: &'static FamilyCore, slots: usize) -> Box<Self> {
+        debug_assert!(slots.is_power_of_two());
         let slots = (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Box::new(Self { core, slots, older: ptr::null() })
     }
 
-    #[inline]
+    #[inline(always)]
     fn window(&self, hash: u64) -> impl Iterator<Item = &AtomicPtr<Entry<M>>> {
         let (mask, home) = (self.slots.len() - 1, hash as usize);
-        (0..PROBES).map(move |step| &self.slots[home.wrapping_add(step) & mask])
+        (0..PROBES).map(move |step| {
+            let at = home.wrapping_add(step) & mask;
+            // SAFETY: the number of slots is a power of two, so the masked index lies below it.
+            unsafe { self.slots.get_unchecked(at) }
+        })
     }
 
     /// Puts an entry into the first free slot of its window; false when there is none.
@@ -189,7 +258,7 @@ impl<M> SeriesCache<M> {
         Self { table, entries: AtomicPtr::new(ptr::null_mut()), count: AtomicUsize::new(0) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn table(&self) -> &Table<M> {
         // SAFETY: never null; made by new(), grow() or move_to(), freed with the cache only.
         unsafe { &*self.table.load(Ordering::Acquire) }
@@ -201,7 +270,7 @@ impl<M> SeriesCache<M> {
     }
 
     /// The handle of the series with these values, if it is remembered. Writes nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<K: Key>(&self, values: &[&str]) -> Option<&M> {
         let hash = hash::<K>(values);
         for slot in self.table().window(hash) {

@@ -83,7 +83,7 @@ pub fn contender(name: &'static str, op: Op, input: &Arc<Input>, registry: &Regi
         }
         Op::CounterLabelsStatic => {
             let family = registry.family::<Counter>(&opts, &LABELS).expect(usable);
-            Contender::new(name, move |_, n| repeat(n, &family, |family| family.with(&PAIR).inc()))
+            Contender::new(name, move |_, n| repeat(n, &family, |family| family.with_static(&PAIR).inc()))
         }
         Op::CounterLabels | Op::CounterLabels16 | Op::CounterLabels10000 => {
             let family = registry.family::<Counter>(&opts, &LABELS).expect(usable);
