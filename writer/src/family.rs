@@ -12,6 +12,7 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 use crate::error::{Error, Result, difference, shorten};
 use crate::lookup::Identity;
 use crate::metric::Metric;
+use crate::metrics::Buckets;
 use crate::opts::Opts;
 use crate::registry::Registry;
 use crate::segment::{Granted, Refusal, Segment};
@@ -38,6 +39,8 @@ pub(crate) struct FamilyCore {
     pub(crate) keep_dead: u32,
     pub(crate) max_series: u32,
     pub(crate) bounds: &'static [f64],
+    /// Of a histogram.
+    pub(crate) buckets: Option<&'static Buckets>,
     pub(crate) states: &'static [String],
 }
 
@@ -52,6 +55,8 @@ impl fmt::Debug for FamilyCore {
 
 impl FamilyCore {
     pub(crate) fn new(segment: &'static Segment, offset: u64, family: &record::Family<'_>) -> Self {
+        let bounds: &'static [f64] = Box::leak(family.bounds.iter().collect());
+        let buckets = || Box::leak(Box::new(Buckets::new(bounds)));
         Self {
             segment,
             offset,
@@ -65,7 +70,8 @@ impl FamilyCore {
             shared_only: family.shared_only,
             keep_dead: family.keep_dead,
             max_series: family.max_series,
-            bounds: Box::leak(family.bounds.iter().collect()),
+            bounds,
+            buckets: (family.kind == Kind::Histogram).then(buckets).map(|made| &*made),
             states: Box::leak(family.states.iter().map(str::to_owned).collect()),
         }
     }
@@ -343,7 +349,7 @@ impl<M: Metric> Family<M> {
             if (self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
                 log::warn!("{error}; counting privately");
             }
-            M::private(self.core().bounds, self.core().states)
+            M::private(self.core().buckets, self.core().states)
         })
     }
 

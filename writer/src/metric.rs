@@ -4,11 +4,12 @@ use dyn_metrics_layout::Kind;
 
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::metrics::Buckets;
 
 pub(crate) mod sealed {
     use std::time::Duration;
 
-    use super::{FamilyCore, Result};
+    use super::{Buckets, FamilyCore, Result};
 
     /// Metrics that take measured time.
     pub(crate) trait TakesTime {
@@ -21,7 +22,7 @@ pub(crate) mod sealed {
         /// The handle of a registered series.
         fn attach(core: &'static FamilyCore, series: u64) -> Result<Self>;
         /// A handle whose cells nobody else sees.
-        fn private(bounds: &'static [f64], states: &'static [String]) -> Self;
+        fn private(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
     }
 }
 

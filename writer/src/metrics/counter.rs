@@ -5,6 +5,7 @@ use std::time::Duration;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{Kind, Representation};
 
+use super::Buckets;
 use super::timer::{Timer, timed};
 use super::{cells, nanoseconds};
 use crate::cells::Cells;
@@ -67,9 +68,17 @@ impl FloatCounter {
     /// Adds `amount`; negative, infinite and NaN amounts are dropped and counted.
     #[inline]
     pub fn inc_by(&self, amount: f64) {
-        if (0.0..f64::INFINITY).contains(&amount) {
+        // Doubles from +0 to the largest finite one are the lowest as bits: one comparison.
+        if amount.to_bits() < f64::INFINITY.to_bits() {
             self.0.add_f64(0, amount);
         } else {
+            self.drop_odd(amount);
+        }
+    }
+
+    #[cold]
+    fn drop_odd(&self, amount: f64) {
+        if amount != 0.0 {
             let nan = amount.is_nan() || amount > 0.0;
             self.0.count(if nan { Statistic::DroppedNan } else { Statistic::DroppedNegative });
         }
@@ -123,14 +132,14 @@ macro_rules! counter_handle {
                 cells(core, series, $representation).map(Self)
             }
 
-            fn private(_: &'static [f64], _: &'static [String]) -> Self {
+            fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
                 Self(Cells::private(1))
             }
         }
 
         impl Default for $handle {
             fn default() -> Self {
-                Self::private(&[], &[])
+                Self::private(None, &[])
             }
         }
     };

@@ -6,6 +6,7 @@ use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
+use super::Buckets;
 use super::nanoseconds;
 use crate::error::Result;
 use crate::family::FamilyCore;
@@ -248,14 +249,14 @@ macro_rules! gauge_handle {
                 reach(core, series).map(|core| Self(Some(core)))
             }
 
-            fn private(_: &'static [f64], _: &'static [String]) -> Self {
+            fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
                 Self(GaugeCore::private(GaugeMode::LiveSum))
             }
         }
 
         impl Default for $handle {
             fn default() -> Self {
-                Self::private(&[], &[])
+                Self::private(None, &[])
             }
         }
     };
@@ -274,14 +275,14 @@ impl Handle for StateSet {
         Ok(Self { core: Some(reach(core, series)?), states: core.states })
     }
 
-    fn private(_: &'static [f64], states: &'static [String]) -> Self {
+    fn private(_: Option<&'static Buckets>, states: &'static [String]) -> Self {
         Self { core: GaugeCore::private(GaugeMode::LiveSum), states }
     }
 }
 
 impl Default for StateSet {
     fn default() -> Self {
-        Self::private(&[], &[])
+        Self::private(None, &[])
     }
 }
 

@@ -5,6 +5,7 @@ use dyn_metrics_layout::Kind;
 use crate::error::Result;
 use crate::family::FamilyCore;
 use crate::metric::{Metric, sealed::Handle};
+use crate::metrics::Buckets;
 
 /// Facts that don't change, carried by the labels of a series whose value is 1.
 ///
@@ -21,7 +22,7 @@ impl Handle for Info {
         Ok(Self(()))
     }
 
-    fn private(_: &'static [f64], _: &'static [String]) -> Self {
+    fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
         Self(())
     }
 }

@@ -1,5 +1,6 @@
 //! The handles: what applications hold and update.
 
+mod buckets;
 mod counter;
 mod gauge;
 mod histogram;
@@ -7,6 +8,7 @@ mod info;
 mod tally;
 mod timer;
 
+pub(crate) use buckets::Buckets;
 pub use counter::{Counter, DurationCounter, FloatCounter};
 pub use gauge::{DurationGauge, FloatGauge, Gauge, StateSet};
 pub use histogram::Histogram;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{Kind, Representation};
 
+use super::Buckets;
 use super::cells;
 use super::timer::{Timer, timed};
 use crate::cells::Cells;
@@ -73,14 +74,14 @@ impl Handle for Tally {
         cells(core, series, Representation::Float).map(Self)
     }
 
-    fn private(_: &'static [f64], _: &'static [String]) -> Self {
+    fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
         Self(Cells::private(2))
     }
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self::private(&[], &[])
+        Self::private(None, &[])
     }
 }
 
