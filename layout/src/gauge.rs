@@ -199,11 +199,23 @@ impl Half {
         }
     }
 
+    /// [`Self::set`] in the cell's own representation and a mode that neither tells "never set" from 0 nor keeps
+    /// the time: a store.
+    #[inline]
+    pub fn set_plain(&self, bits: u64) {
+        self.value.store(bits, Ordering::Relaxed);
+    }
+
+    /// [`Self::add`] to a whole number, in such a mode: an atomic addition; wraps.
+    #[inline]
+    pub fn add_plain(&self, bits: u64) {
+        self.value.fetch_add(bits, Ordering::Relaxed);
+    }
+
     /// Adds to the value; a value never set counts as 0.
     pub fn add(&self, number: Number, to: Representation, mode: GaugeMode, now: impl FnOnce() -> u64) {
         if to != Representation::Float && number.representation() == to && !mode.tells_unset() {
-            self.value.fetch_add(number.to_bits(), Ordering::Relaxed);
-            return;
+            return self.add_plain(number.to_bits());
         }
         let mut seen = self.value.load(Ordering::Relaxed);
         loop {

@@ -25,6 +25,11 @@ const MOST_PRIVATE: usize = 4096;
 /// In place of a series' offset: the gauge of all those beyond the limit.
 const SINK: u64 = u64::MAX;
 
+/// In a half's packed address: a value in its representation is stored as it is, and nothing else.
+const PLAIN: usize = 4;
+const FLAGS: usize = 7;
+const _: () = assert!(align_of::<Half>() > FLAGS);
+
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
     segment: Option<&'static Segment>,
@@ -32,7 +37,8 @@ pub(crate) struct GaugeCore {
     kind: Kind,
     mode: GaugeMode,
     keep_dead: u32,
-    /// Address of the half to write, with its representation in the lowest two bits; 0 in a forked child.
+    /// Address of the half to write, its representation in the lowest two bits and [`PLAIN`] in the next; 0 in a
+    /// forked child.
     own: &'static AtomicUsize,
     /// 1 + representation of what `private` holds; 0 when it holds nothing, and in a forked child.
     fallen_back: &'static AtomicUsize,
@@ -98,6 +104,13 @@ impl GaugeCore {
         if own == 0 { self.claim(first) } else { Some(Self::unpack(own)) }
     }
 
+    /// The half this process writes, if it has one in this representation, and a bare store will do.
+    #[inline]
+    pub(crate) fn plain(&'static self, representation: Representation) -> Option<&'static Half> {
+        let own = self.own.load(Ordering::Acquire);
+        (own & FLAGS == PLAIN | representation as usize).then(|| Self::unpack(own).0)
+    }
+
     #[inline]
     fn unpack(own: usize) -> (&'static Half, Representation) {
         let representation = match own & 3 {
@@ -106,11 +119,13 @@ impl GaugeCore {
             _ => Representation::Nanoseconds,
         };
         // SAFETY: packed by keep() from a reference that lives as long as the process; INV-ATOMIC.
-        (unsafe { &*((own & !3) as *const Half) }, representation)
+        (unsafe { &*((own & !FLAGS) as *const Half) }, representation)
     }
 
     fn keep(&self, half: &'static Half, representation: Representation) -> (&'static Half, Representation) {
-        let packed = std::ptr::from_ref(half) as usize | representation as usize;
+        let is_plain = !self.mode.tells_unset() && !self.mode.is_stamped();
+        let plain = if is_plain { PLAIN } else { 0 };
+        let packed = std::ptr::from_ref(half) as usize | representation as usize | plain;
         self.own.store(packed, Ordering::Release);
         (half, representation)
     }
@@ -177,7 +192,7 @@ impl GaugeCore {
     /// Has the next update look for a cell again, if values go to the private one.
     pub(crate) fn retry(&self) {
         let own = self.own.load(Ordering::Acquire);
-        if own & !3 == std::ptr::from_ref(self.private.half(0)) as usize {
+        if own & !FLAGS == std::ptr::from_ref(self.private.half(0)) as usize {
             let _ = self.own.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dyn_metrics::{Counter, Family, FloatCounter, Gauge, GaugeMode, Histogram, Opts, Registry};
 use dyn_metrics_benches::bars::OURS;
-use dyn_metrics_reader::{Collector, encode};
+use dyn_metrics_reader::Collector;
 
 use super::{Kind, Page, page_labels};
 use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
@@ -148,7 +148,7 @@ pub fn scraper(path: &Path) -> impl FnMut() -> usize + use<> {
     let mut text = Vec::new();
     move || {
         text.clear();
-        encode::text::encode(&collector.collect(), &mut text);
+        collector.render(&mut text);
         black_box(&text).len()
     }
 }

@@ -51,18 +51,30 @@ fn now() -> u64 {
 
 #[inline]
 fn set(core: Option<&'static GaugeCore>, number: Number) {
-    if let Some(core) = core
-        && let Some((half, representation)) = core.own(number.representation())
-    {
+    let Some(core) = core else { return };
+    match core.plain(number.representation()) {
+        Some(half) => half.set_plain(number.to_bits()),
+        None => set_any(core, number),
+    }
+}
+
+fn set_any(core: &'static GaugeCore, number: Number) {
+    if let Some((half, representation)) = core.own(number.representation()) {
         half.set(number, representation, core.mode(), now);
     }
 }
 
 #[inline]
 fn add(core: Option<&'static GaugeCore>, number: Number) {
-    if let Some(core) = core
-        && let Some((half, representation)) = core.own(number.representation())
-    {
+    let Some(core) = core else { return };
+    match core.plain(number.representation()) {
+        Some(half) if number.representation() != Representation::Float => half.add_plain(number.to_bits()),
+        _ => add_any(core, number),
+    }
+}
+
+fn add_any(core: &'static GaugeCore, number: Number) {
+    if let Some((half, representation)) = core.own(number.representation()) {
         half.add(number, representation, core.mode(), now);
     }
 }
