@@ -44,9 +44,10 @@ pub struct StateSet {
 
 /// Time for stamped modes: cheap, the same for all processes of the machine, without a system call.
 fn now() -> u64 {
+    use nix::sys::time::TimeSpec;
     use nix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map(Duration::from).unwrap_or_default();
-    nanoseconds(time)
+    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap_or(TimeSpec::new(0, 0));
+    (time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64)
 }
 
 #[inline]
