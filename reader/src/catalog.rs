@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dyn_metrics_layout::error::Error as Fault;
 use dyn_metrics_layout::header::Header;
 use dyn_metrics_layout::link::Link;
-use dyn_metrics_layout::name::{check_label_name, is_reserved_label};
+use dyn_metrics_layout::name::{check_label_name, is_reserved_label, is_reserved_name};
 use dyn_metrics_layout::record::{self, Family, RecordHead, STATE_BYTES, Series, state_offset};
 use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
 use dyn_metrics_layout::view::View;
@@ -128,6 +128,8 @@ pub(crate) struct Catalog {
 enum Found {
     Family(usize),
     Series,
+    /// A sound family that can't be exposed: so are its series, and that is noted once.
+    Unfit,
     Bad,
 }
 
@@ -238,11 +240,14 @@ impl Catalog {
             log.note(Reason::Record, offset, "record overlaps another structure");
             return Ok(Found::Bad);
         }
-        let Found::Family(family) = family else {
-            log.note(Reason::Orphan, offset, format_args!("no family at offset {}", series.family));
-            return Ok(Found::Bad);
-        };
-        Ok(self.add_series(offset, family, &series, log))
+        match family {
+            Found::Family(family) => Ok(self.add_series(offset, family, &series, log)),
+            Found::Unfit => Ok(Found::Unfit),
+            Found::Series | Found::Bad => {
+                log.note(Reason::Orphan, offset, format_args!("no family at offset {}", series.family));
+                Ok(Found::Bad)
+            }
+        }
     }
 
     /// Reads a family that a series refers to; whatever else lies there is no family.
@@ -282,7 +287,7 @@ impl Catalog {
         }
         if let Some((reason, what)) = unfit(family.kind, family.name, family.states.iter()) {
             log.note(reason, offset, format_args!("{}: {what}", family.name));
-            return Ok(Found::Bad);
+            return Ok(Found::Unfit);
         }
         self.families.push(FamilyEntry::new(offset, &family));
         self.version += 1;
@@ -315,6 +320,9 @@ pub(crate) fn unfit<S: Eq + Hash>(
 ) -> Option<(Reason, &'static str)> {
     let mut seen = HashSet::new();
     match kind {
+        _ if is_reserved_name(name) => {
+            Some((Reason::ReservedName, "name that is kept for metrics about dyn-metrics itself"))
+        }
         Kind::ExponentialHistogram => {
             Some((Reason::UnknownKind, "exponential buckets, which are not yet read"))
         }

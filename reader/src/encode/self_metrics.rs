@@ -1,6 +1,5 @@
 //! What a snapshot says about segments and about itself: families named `dyn_metrics_*`.
 
-use dyn_metrics_layout::name::clash;
 use dyn_metrics_layout::{FORMAT_VERSION, Kind};
 
 use super::text::{announce, sample};
@@ -8,7 +7,7 @@ use crate::labels::Labels;
 use crate::snapshot::{Number, SegmentReport, Snapshot};
 use dyn_metrics_layout::header::Statistic;
 
-/// Appends the self-metrics of `snapshot`, those left out whose name a family of the snapshot has or clashes with.
+/// Appends the self-metrics of `snapshot`. No family of a segment has such a name: the catalog leaves them out.
 pub(super) fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
     let families = [
         format(),
@@ -24,12 +23,7 @@ pub(super) fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
         skipped(snapshot),
     ];
     for family in families {
-        let kind = family.kind;
-        let is_same = |name: &str, other| name == family.name || clash(name, other, family.name, kind);
-        if snapshot.families.iter().any(|f| f.name.starts_with("dyn_metrics") && is_same(&f.name, f.kind)) {
-            continue;
-        }
-        announce(family.name, family.help, kind.name(), out);
+        announce(family.name, family.help, family.kind.name(), out);
         for (labels, value) in family.samples {
             sample([family.name, ""], labels.text(), "", Number::Unsigned(value), out);
         }
