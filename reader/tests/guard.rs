@@ -43,6 +43,11 @@ fn with_a_guard_it_is_reported_and_the_rest_served() {
 }
 
 #[test]
+fn with_a_guard_it_is_reported_however_many_segments_there_are() {
+    assert_eq!(child("crowded").code(), Some(SURVIVED));
+}
+
+#[test]
 fn a_fault_elsewhere_goes_to_the_handler_before() {
     assert_eq!(child("chained").code(), Some(CHAINED));
 }
@@ -67,11 +72,16 @@ fn scenario() {
         unsafe { sigaction(Signal::SIGBUS, &action) }.unwrap();
     }
     match std::env::var(SCENARIO).as_deref() {
-        Ok("unguarded") => truncate_while_reading(),
+        Ok("unguarded") => truncate_while_reading(0),
         Ok("guarded") => {
             guard::install().unwrap();
             guard::install().unwrap();
-            truncate_while_reading();
+            truncate_while_reading(0);
+            std::process::exit(SURVIVED);
+        }
+        Ok("crowded") => {
+            guard::install().unwrap();
+            truncate_while_reading(300); // The guard's table has room for 256 before it grows.
             std::process::exit(SURVIVED);
         }
         Ok("chained") => {
@@ -99,9 +109,13 @@ extern "C" fn exit_from_handler(_: i32) {
     unsafe { libc::_exit(CHAINED) };
 }
 
-/// Collects from two segments, one of which shrinks after its length was looked at and before it is read.
-fn truncate_while_reading() {
+/// Collects from two segments, one of which shrinks after its length was looked at and before it is read, and from
+/// so many others that are mapped before them.
+fn truncate_while_reading(others: u64) {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    for number in 0..others {
+        testing::Builder::new(100 + number).write(&directory.join(format!("other{number}")));
+    }
     let (whole, shrunk) = (directory.join("whole"), directory.join("shrunk"));
     testing::every_kind(1).write(&whole);
     testing::every_kind(2).write(&shrunk);
@@ -113,8 +127,10 @@ fn truncate_while_reading() {
     let mut collector = Collector::with_clock(&[directory.to_str().unwrap().to_owned()], truncate);
     let snapshot = collector.collect();
     let states: Vec<_> = snapshot.segments.iter().map(|segment| &segment.state).collect();
-    assert!(matches!(states[0], SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{states:?}");
-    assert!(matches!(states[1], SegmentState::Ok), "{states:?}");
+    let (others, [shrunk, whole]) = states.split_last_chunk().unwrap();
+    assert!(matches!(shrunk, SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{shrunk:?}");
+    assert!(matches!(whole, SegmentState::Ok), "{whole:?}");
+    assert!(others.iter().all(|state| matches!(state, SegmentState::Ok)), "{others:?}");
     let histogram = snapshot.families.iter().find(|family| family.kind == Kind::Histogram).unwrap();
     let Value::Histogram { buckets, .. } = &histogram.series[0].value else { panic!("{histogram:?}") };
     assert_eq!(buckets.iter().sum::<u64>(), 7, "only the whole one counts");
