@@ -136,8 +136,23 @@ enum Found {
 #[derive(Debug)]
 struct Table {
     offset: u64,
-    /// The slots as they were at the last look.
-    known: Vec<u64>,
+    slots: u32,
+    /// The slots that are no holes, in order.
+    known: Vec<Run>,
+}
+
+/// Neighbouring slots as they were at the last look.
+#[derive(Debug)]
+struct Run {
+    first: u32,
+    slots: Vec<u64>,
+}
+
+/// A slot that differs from the last look, and where that is kept.
+struct Change {
+    run: usize,
+    at: usize,
+    slot: u64,
 }
 
 impl Catalog {
@@ -150,9 +165,9 @@ impl Catalog {
     pub(crate) fn refresh(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
         self.follow_tables(source, taken, log);
         for table in 0..self.tables.len() {
-            for (place, slot) in self.tables[table].changes(source) {
+            for Change { run, at, slot } in self.tables[table].changes(source) {
                 if self.visit(source, slot, taken, log).is_some() {
-                    self.tables[table].known[place] = slot;
+                    self.tables[table].known[run].slots[at] = slot;
                 }
             }
         }
@@ -191,7 +206,7 @@ impl Catalog {
             match next.and_then(|next| next.map(|offset| Table::read(source, offset)).transpose()) {
                 Ok(None) => return,
                 Ok(Some(table)) => {
-                    if !taken.take(table.offset, index::table_bytes(table.known.len() as u32)) {
+                    if !taken.take(table.offset, index::table_bytes(table.slots)) {
                         return log.note(Reason::Index, place, "index table overlaps another structure");
                     }
                     self.tables.push(table);
@@ -344,20 +359,48 @@ impl Table {
             return Err(out_of_bounds(16));
         }
         let slots = index::decode_header(&head, offset)?;
-        // Not more slots than bytes that are there: the memory for them is bounded by the file.
         source.view().words(offset, index::table_bytes(slots) as usize / 8)?;
-        Ok(Self { offset, known: vec![0; slots as usize] })
+        Ok(Self { offset, slots, known: Vec::new() })
     }
 
-    /// Slots that differ from the last look, with their places.
-    fn changes(&self, source: Source<'_>) -> Vec<(usize, u64)> {
-        let start = self.offset + index::HEADER_BYTES as u64;
-        let Ok(slots) = source.view().words(start, self.known.len()) else { return Vec::new() };
-        let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-        let changed = now.zip(&self.known).enumerate().filter(|(_, (now, known))| now != *known);
-        let changed = changed.map(|(place, (now, _))| (place, now)).collect();
+    /// Offset of a slot.
+    const fn place(&self, slot: u32) -> u64 {
+        self.offset + index::HEADER_BYTES as u64 + 8 * slot as u64
+    }
+
+    /// Looks for holes that were filled. They are never touched, and have no memory here: what a table costs is
+    /// bounded by what is allocated for it, not by the slots that it claims.
+    fn find_data(&mut self, source: Source<'_>) {
+        let mut found = Vec::new();
+        let mut end = 0;
+        let after = [Run { first: self.slots, slots: Vec::new() }];
+        for run in self.known.iter().chain(&after) {
+            let (start, stop) = (self.place(end), self.place(run.first));
+            for data in source.file.data(start, stop) {
+                let first = end + ((data.start - start) / 8) as u32;
+                let len = (data.end - data.start).div_ceil(8) as usize;
+                found.push(Run { first, slots: vec![0; len] });
+            }
+            end = run.first + run.slots.len() as u32;
+        }
+        if !found.is_empty() {
+            self.known.append(&mut found);
+            self.known.sort_by_key(|run| run.first);
+        }
+    }
+
+    /// Slots that differ from the last look.
+    fn changes(&mut self, source: Source<'_>) -> Vec<Change> {
+        self.find_data(source);
+        let mut changes = Vec::new();
+        for (run, known) in self.known.iter().enumerate() {
+            let Ok(slots) = source.view().words(self.place(known.first), known.slots.len()) else { continue };
+            let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+            let changed = now.zip(&known.slots).enumerate().filter(|(_, (now, known))| now != *known);
+            changes.extend(changed.map(|(at, (slot, _))| Change { run, at, slot }));
+        }
         fence(Ordering::Acquire); // pairs with: index::insert()
-        changed
+        changes
     }
 }
 

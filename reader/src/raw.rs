@@ -169,8 +169,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Raw, Error> {
     let statistics = Statistic::ALL.iter().zip(&inspection.words.statistics);
     let table = |table: &crate::inspect::Table| RawTable {
         offset: table.offset,
-        slots: table.slots.len() as u32,
-        used: table.slots.iter().filter(|slot| **slot != 0).count() as u32,
+        slots: table.slots,
+        used: table.used.len() as u32,
     };
     let (mut families, mut series) = (Vec::new(), Vec::new());
     for record in inspection.records.into_values() {

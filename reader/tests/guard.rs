@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dyn_metrics_layout::Kind;
@@ -120,11 +120,17 @@ fn truncate_while_reading(others: u64) {
     testing::every_kind(1).write(&whole);
     testing::every_kind(2).write(&shrunk);
     let file = OpenOptions::new().write(true).open(&shrunk).unwrap();
+    let shrinks = Arc::new(Mutex::new(false));
+    let is_time = shrinks.clone();
     let truncate: Arc<dyn Fn() -> Instant + Send + Sync> = Arc::new(move || {
-        file.set_len(0).unwrap();
+        if *is_time.lock().unwrap() {
+            file.set_len(0).unwrap();
+        }
         Instant::now()
     });
     let mut collector = Collector::with_clock(&[directory.to_str().unwrap().to_owned()], truncate);
+    assert_eq!(collector.collect().stats.segments as u64, others + 2);
+    *shrinks.lock().unwrap() = true;
     let snapshot = collector.collect();
     let states: Vec<_> = snapshot.segments.iter().map(|segment| &segment.state).collect();
     let (others, [shrunk, whole]) = states.split_last_chunk().unwrap();
