@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::lock_offset;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{Whence, lseek};
 
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ pub(crate) struct SegmentFile {
     file: File,
     path: PathBuf,
     id: FileId,
+    uid: u32,
     header: Header,
     header_bytes: Box<[u8]>,
 }
@@ -42,11 +44,23 @@ impl SegmentFile {
         expect_regular(path, &meta)?;
         let header_bytes = read_start(&file).map_err(|error| failed(path, "read", error))?;
         let header = Header::decode(&header_bytes, meta.len()).map_err(|e| Error::format(path, e))?;
-        Ok(Self { file, path: path.to_owned(), id: id_of(&meta), header, header_bytes })
+        let (path, id, uid) = (path.to_owned(), id_of(&meta), meta.uid());
+        Ok(Self { file, path, id, uid, header, header_bytes })
     }
 
     pub(crate) const fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Its owner.
+    pub(crate) const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Bytes that its filesystem has left; none when it has no limit, or can't tell.
+    pub(crate) fn filesystem_free(&self) -> Option<u64> {
+        let stat = fstatvfs(&self.file).ok().filter(|stat| stat.blocks() > 0)?;
+        Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -152,9 +166,21 @@ impl SegmentFile {
     }
 }
 
-/// Identity of the file at `path`, and when its inode last changed; none when there is no file.
-pub(crate) fn stat(path: &Path) -> Option<(FileId, (i64, i64))> {
-    path.symlink_metadata().ok().map(|meta| (id_of(&meta), (meta.ctime(), meta.ctime_nsec())))
+/// What is known of a file without opening it.
+#[derive(Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) id: FileId,
+    /// When its inode last changed.
+    pub(crate) changed: (i64, i64),
+    pub(crate) uid: u32,
+}
+
+impl Stat {
+    /// Of the file at `path`; none when there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let meta = path.symlink_metadata().ok()?;
+        Some(Self { id: id_of(&meta), changed: (meta.ctime(), meta.ctime_nsec()), uid: meta.uid() })
+    }
 }
 
 fn id_of(meta: &Metadata) -> FileId {

@@ -26,7 +26,10 @@
 //!   is skipped, counted ([`Stats::skipped`]) and named ([`SegmentReport::skipped`]).
 //! - The same series in several segments is one series: totals add up, gauges combine by their family's
 //!   [`GaugeMode`], as between processes. Where families disagree, the file that has the name wins over
-//!   superseded ones, and an earlier pattern over a later one.
+//!   superseded ones, of those that one directory or glob leads to the oldest, and an earlier pattern over a later one.
+//! - Of copies of one segment only one is served. What a directory or a glob leads to is served only if it
+//!   belongs to this process's user, to root, or to a user whom [`Collector::allow_uids`] names; what is left out is
+//!   counted in [`Snapshot::left_out`].
 //! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
 //!   fault, [`raw`] shows its structures.
 //! - [`guard`] lets a program survive a file that somebody truncates. Only programs install it.
@@ -62,9 +65,11 @@ mod file;
 mod gauges;
 mod inspect;
 mod labels;
+mod left_out;
 mod map;
 mod merge;
 mod permission;
+mod printable;
 mod processes;
 mod ranges;
 mod report;
@@ -86,9 +91,11 @@ pub use dyn_metrics_layout::header::Statistic;
 pub use dyn_metrics_layout::{FORMAT_VERSION, GaugeMode, Kind};
 pub use error::{Error, Result};
 pub use labels::Labels;
+pub use left_out::{LeftOut, LeftOutReason};
 pub use permission::{FilePermissions, Permissions};
+pub use printable::{escaped, printable};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
-    FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot,
-    Skipped, Snapshot, Stats, Value,
+    FamilyReport, FamilySnapshot, Number, PatternReport, ProcessReport, SegmentReport, SegmentState,
+    SeriesSnapshot, Skipped, Snapshot, Stats, Value,
 };

@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::collector::{Failure, Followed, Place};
+use crate::left_out::LeftOut;
+use crate::segment::Segment;
 use crate::skip::Reason;
-use crate::snapshot::{FamilyReport, FamilySnapshot, SegmentReport, SegmentState, Skipped, Snapshot, Stats};
+use crate::snapshot::{
+    FamilyReport, FamilySnapshot, PatternReport, SegmentReport, SegmentState, Skipped, Snapshot, Stats,
+};
 
 /// A report, and how much was skipped for each reason.
 type Counted = (SegmentReport, Vec<(Reason, u64)>);
 
-/// Puts a snapshot together: reports in the order of names, of each name first what was served.
+/// Puts a snapshot together: reports in the order of patterns and names, of each name first what was served.
 pub(crate) fn snapshot(
     families: Vec<FamilySnapshot>,
     followed: &[Followed],
     failures: Vec<Failure>,
+    patterns: Vec<PatternReport>,
+    left_out: LeftOut,
 ) -> Snapshot {
     let served = followed.iter().map(|followed| (followed.rank(), served(followed)));
     let failed = failures.into_iter().map(|failure| (failure.rank, failed(failure)));
@@ -29,7 +35,7 @@ pub(crate) fn snapshot(
         stats.skipped.extend(counts.into_iter().map(skipped));
         segments.push(report);
     }
-    Snapshot { families, segments, stats }
+    Snapshot { families, segments, patterns, left_out, stats }
 }
 
 /// The path; a second report of the same path says in which way it is another.
@@ -60,7 +66,7 @@ fn served(followed: &Followed) -> Counted {
         state,
         bytes_file: segment.bytes_file(),
         bytes_used: used,
-        bytes_free: header.max_bytes - used,
+        bytes_free: free(segment, header.max_bytes - used),
         created_unix_ns: header.created_unix_ns,
         segment_id: header.segment_id,
         processes: segment.processes.reports().cloned().collect(),
@@ -69,6 +75,13 @@ fn served(followed: &Followed) -> Counted {
         skipped: segment.log.details().to_vec(),
     };
     (report, segment.log.counts().collect())
+}
+
+/// What can still be reserved of `limit`: what was allocated for the file already, and what its filesystem has left.
+fn free(segment: &Segment, limit: u64) -> u64 {
+    let allocated = segment.bytes_file().saturating_sub(segment.bytes_used());
+    let left = segment.file.filesystem_free();
+    limit.min(left.map_or(u64::MAX, |left| allocated.saturating_add(left)))
 }
 
 fn failed(failure: Failure) -> Counted {

@@ -8,6 +8,7 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::error::Error;
 use crate::labels::Labels;
+use crate::left_out::LeftOut;
 use crate::skip::Skip;
 
 /// Everything that one collection found, merged over all segments.
@@ -15,10 +16,25 @@ use crate::skip::Skip;
 pub struct Snapshot {
     /// Families sorted by name; those without series too.
     pub families: Vec<FamilySnapshot>,
-    /// One report for each segment, in the order in which they are merged.
+    /// One report for each segment, in the order of patterns and names.
     pub segments: Vec<SegmentReport>,
+    /// What each pattern leads to.
+    pub patterns: Vec<PatternReport>,
+    /// Files that were found and are not served, though no segment is damaged.
+    pub left_out: LeftOut,
     /// Numbers about the collection as a whole.
     pub stats: Stats,
+}
+
+/// What a pattern leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternReport {
+    /// As it was given.
+    pub pattern: String,
+    /// Whether it is a directory or a glob, and no file's name.
+    pub is_search: bool,
+    /// Names that it leads to, served or not.
+    pub files: usize,
 }
 
 /// One family with its series.
@@ -121,7 +137,7 @@ pub struct SegmentReport {
     pub bytes_file: u64,
     /// Bytes reserved so far.
     pub bytes_used: u64,
-    /// Bytes that may still be reserved under the segment's limit.
+    /// Bytes that may still be reserved, under the segment's limit and with what the filesystem has left.
     pub bytes_free: u64,
     /// Creation time, nanoseconds since 1970.
     pub created_unix_ns: u64,
@@ -157,6 +173,8 @@ pub enum SegmentState {
     Unlinked,
     /// Nothing is there yet.
     Missing,
+    /// Not served: it is a copy of the segment at this path, which is.
+    Copy(PathBuf),
     /// It can't be read; the rest was served.
     Unreadable(Error),
 }
@@ -168,7 +186,7 @@ impl SegmentState {
         matches!(self, Self::Ok | Self::Superseded | Self::Unlinked)
     }
 
-    /// Its name in tables: `ok`, `superseded`, `unlinked`, `missing` or `unreadable`.
+    /// Its name in tables: `ok`, `superseded`, `unlinked`, `missing`, `copy` or `unreadable`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -176,6 +194,7 @@ impl SegmentState {
             Self::Superseded => "superseded",
             Self::Unlinked => "unlinked",
             Self::Missing => "missing",
+            Self::Copy(_) => "copy",
             Self::Unreadable(_) => "unreadable",
         }
     }

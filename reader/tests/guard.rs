@@ -117,8 +117,9 @@ fn truncate_while_reading(others: u64) {
         testing::Builder::new(100 + number).write(&directory.join(format!("other{number}")));
     }
     let (whole, shrunk) = (directory.join("whole"), directory.join("shrunk"));
-    testing::every_kind(1).write(&whole);
-    testing::every_kind(2).write(&shrunk);
+    // The older one is read first.
+    testing::every_kind(2).write(&whole);
+    testing::every_kind(1).write(&shrunk);
     let file = OpenOptions::new().write(true).open(&shrunk).unwrap();
     let shrinks = Arc::new(Mutex::new(false));
     let is_time = shrinks.clone();

@@ -4,7 +4,8 @@ use dyn_metrics_layout::{FORMAT_VERSION, Kind};
 
 use super::text::{announce, sample};
 use crate::labels::Labels;
-use crate::snapshot::{Number, SegmentReport, Snapshot};
+use crate::left_out::LeftOutReason;
+use crate::snapshot::{Number, PatternReport, SegmentReport, Snapshot};
 use dyn_metrics_layout::header::Statistic;
 
 /// Appends the self-metrics of `snapshot`. No family of a segment has such a name: the catalog leaves them out.
@@ -12,6 +13,8 @@ pub(super) fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
     let families = [
         format(),
         segments(snapshot),
+        patterns(snapshot),
+        left_out(snapshot),
         up(snapshot),
         bytes(snapshot),
         processes(snapshot),
@@ -63,9 +66,25 @@ fn segments(snapshot: &Snapshot) -> SelfMetric {
     gauge("dyn_metrics_segments", "Segments whose series are on this page.", samples)
 }
 
+fn patterns(snapshot: &Snapshot) -> SelfMetric {
+    let files = |p: &PatternReport| (labels(&[("pattern", &p.pattern)]), p.files as u64);
+    let mut samples: Vec<_> = snapshot.patterns.iter().map(files).collect();
+    samples.sort();
+    samples.dedup();
+    gauge("dyn_metrics_pattern_files", "Files that a pattern leads to, served or not.", samples)
+}
+
+fn left_out(snapshot: &Snapshot) -> SelfMetric {
+    let count = |reason: LeftOutReason| {
+        (labels(&[("reason", reason.name())]), snapshot.left_out.count(reason) as u64)
+    };
+    let help = "Files in directories and globs that are left out.";
+    gauge("dyn_metrics_files_left_out", help, LeftOutReason::ALL.map(count).into())
+}
+
 fn up(snapshot: &Snapshot) -> SelfMetric {
     let up = |s: &SegmentReport| (labels(&[("segment", &s.label)]), u64::from(s.state.is_served()));
-    let help = "1 when the segment was read, 0 when it is missing or can't be read.";
+    let help = "1 when the segment was read, 0 when it is missing, a copy of another, or can't be read.";
     gauge("dyn_metrics_segment_up", help, snapshot.segments.iter().map(up).collect())
 }
 
@@ -74,7 +93,7 @@ fn bytes(snapshot: &Snapshot) -> SelfMetric {
         let sample = |state, bytes| (labels(&[("segment", &s.label), ("state", state)]), bytes);
         [sample("free", s.bytes_free), sample("used", s.bytes_used)]
     };
-    let help = "Bytes reserved so far, and bytes that may still be under the segment's limit.";
+    let help = "Bytes reserved so far, and bytes that may still be: by the segment's limit and the filesystem's free space.";
     gauge("dyn_metrics_segment_bytes", help, served(snapshot).flat_map(each).collect())
 }
 
