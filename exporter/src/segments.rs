@@ -3,18 +3,19 @@
 use std::time::Instant;
 
 use dyn_metrics_reader::encode::text;
-use dyn_metrics_reader::{Collector, SegmentReport, SegmentState};
+use dyn_metrics_reader::{Collector, SegmentReport, SegmentState, Snapshot};
 
-use crate::page::Page;
-use crate::self_metrics::{self, Count};
+use crate::page::{Found, Page};
+use crate::self_metrics::{self, Counts};
 use crate::watch::Watch;
 
 /// Follows the segments from collection to collection.
 pub(crate) struct Segments {
     patterns: Vec<String>,
+    allow_uids: Vec<u32>,
     collector: Option<Collector>,
     watch: Watch,
-    scrapes: Count,
+    counts: Counts,
     page_size: usize,
 }
 
@@ -33,6 +34,8 @@ pub(crate) struct SegmentView {
     pub(crate) bytes_free: u64,
     /// The first parts of it that were ever skipped, each in words.
     pub(crate) skipped: Vec<String>,
+    /// How many parts of it were ever skipped.
+    pub(crate) skipped_total: u64,
 }
 
 /// What became of a segment in a collection.
@@ -44,6 +47,8 @@ pub(crate) enum State {
     Superseded,
     /// Read as well; nothing has its name any more.
     Unlinked,
+    /// There, sound, and not read: a copy of the segment at this path.
+    Copy(String),
     /// Not there, or not there any more.
     Missing,
     /// There, and skipped, for this reason.
@@ -58,9 +63,9 @@ impl State {
 }
 
 impl Segments {
-    /// `scrapes` counts the requests for `/metrics`, which the pages tell.
-    pub(crate) fn new(patterns: Vec<String>, scrapes: Count) -> Self {
-        Self { patterns, collector: None, watch: Watch::default(), scrapes, page_size: 0 }
+    /// The pages tell `counts`.
+    pub(crate) fn new(patterns: Vec<String>, allow_uids: Vec<u32>, counts: Counts) -> Self {
+        Self { patterns, allow_uids, collector: None, watch: Watch::default(), counts, page_size: 0 }
     }
 
     /// Reads and encodes everything; blocking.
@@ -68,19 +73,31 @@ impl Segments {
     /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
     pub(crate) fn collect(&mut self) -> Page {
         let started = Instant::now();
-        let scrapes = self.scrapes.value();
-        let mut collector = self.collector.take().unwrap_or_else(|| Collector::new(&self.patterns));
+        let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
+        let mut collector = self.collector.take().unwrap_or_else(new);
         let snapshot = collector.collect();
         let mut page = Vec::with_capacity(self.page_size);
         text::encode(&snapshot, &mut page);
-        let segments: Vec<_> = snapshot.segments.iter().map(SegmentView::from).collect();
+        let found = found(snapshot);
         self.collector = Some(collector);
-        self.watch.log(&segments);
-        self_metrics::append(started.elapsed(), scrapes, &mut page);
+        self.watch.log(&found);
+        self_metrics::append(started.elapsed(), &self.counts, &mut page);
         // The next page will be about as long: room for it at once, and an eighth to grow.
         self.page_size = page.len() + page.len() / 8;
-        Page::new(page, segments)
+        Page::new(page, found)
     }
+}
+
+fn found(snapshot: Snapshot) -> Found {
+    let Snapshot { segments, patterns, left_out, stats, .. } = snapshot;
+    let mut segments: Vec<_> = segments.iter().map(SegmentView::from).collect();
+    for segment in &mut segments {
+        let of = stats.skipped.iter().filter(|skipped| skipped.segment == segment.label);
+        // Also those that aren't described one by one.
+        segment.skipped_total = of.map(|skipped| skipped.count).sum();
+    }
+    let unmatched = patterns.into_iter().filter(|pattern| pattern.is_search && pattern.files == 0);
+    Found { segments, unmatched: unmatched.map(|pattern| pattern.pattern).collect(), left_out }
 }
 
 impl From<&SegmentReport> for SegmentView {
@@ -95,6 +112,7 @@ impl From<&SegmentReport> for SegmentView {
             bytes_used: report.bytes_used,
             bytes_free: report.bytes_free,
             skipped: report.skipped.iter().map(ToString::to_string).collect(),
+            skipped_total: 0,
         }
     }
 }
@@ -105,6 +123,7 @@ impl From<&SegmentState> for State {
             SegmentState::Superseded => Self::Superseded,
             SegmentState::Unlinked => Self::Unlinked,
             SegmentState::Missing => Self::Missing,
+            SegmentState::Copy(of) => Self::Copy(of.to_string_lossy().into_owned()),
             SegmentState::Unreadable(error) => Self::Bad(error.to_string()),
             served if served.is_served() => Self::Mapped,
             other => Self::Bad(other.name().to_owned()),
@@ -126,6 +145,7 @@ impl SegmentView {
             bytes_used: 65_536,
             bytes_free: 1_507_328,
             skipped: Vec::new(),
+            skipped_total: 0,
         }
     }
 }

@@ -142,7 +142,7 @@ fn what_may_not_be_read_and_what_is_no_segment_is_counted() {
     fs::write(bench.path("foreign"), vec![1; 5000]).unwrap();
     fs::set_permissions(bench.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(bench.path("good"), fs::Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(bench.path("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(bench.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything, so this thread gives that up for a moment.
     let (root, nobody) = (Uid::from_raw(0), Uid::from_raw(65_534));
     if geteuid() == root {
