@@ -172,7 +172,7 @@ impl View {
     fn write_processes(self, processes: &[ProcessReport], now: u64, out: &mut dyn Write) -> io::Result<()> {
         let alive = processes.iter().filter(|process| process.alive).count();
         let dead = processes.len() - alive;
-        let hint = if alive == 0 && dead > 0 { "; gauges of live modes show nobody" } else { "" };
+        let hint = if alive == 0 && dead > 0 { "; gauges of live modes count nobody" } else { "" };
         writeln!(out, "  processes: {alive} alive, {dead} dead{hint}")?;
         let mut table = Table::with_headings(&[">pid", "", "role", "labels", "command", "attached"]);
         for process in processes {

@@ -9,7 +9,7 @@ use dyn_metrics_layout::header::Header;
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::name::{check_label_name, is_reserved_label, is_reserved_name};
 use dyn_metrics_layout::record::{self, Family, RecordHead, STATE_BYTES, Series, state_offset};
-use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
+use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::view::View;
 use dyn_metrics_layout::{GaugeMode, Kind, index};
 
@@ -19,6 +19,7 @@ use crate::labels::Labels;
 use crate::map::Map;
 use crate::ranges::Ranges;
 use crate::skip::{Reason, SkipLog};
+use crate::tables::Table;
 
 /// Most index tables that are followed; a longer chain is damaged.
 pub(crate) const MAX_TABLES: usize = 4096;
@@ -133,28 +134,6 @@ enum Found {
     Bad,
 }
 
-#[derive(Debug)]
-struct Table {
-    offset: u64,
-    slots: u32,
-    /// The slots that are no holes, in order.
-    known: Vec<Run>,
-}
-
-/// Neighbouring slots as they were at the last look.
-#[derive(Debug)]
-struct Run {
-    first: u32,
-    slots: Vec<u64>,
-}
-
-/// A slot that differs from the last look, and where that is kept.
-struct Change {
-    run: usize,
-    at: usize,
-    slot: u64,
-}
-
 impl Catalog {
     /// An empty catalog for a segment with these common labels.
     pub(crate) fn new(common: Vec<(String, String)>) -> Self {
@@ -165,9 +144,9 @@ impl Catalog {
     pub(crate) fn refresh(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
         self.follow_tables(source, taken, log);
         for table in 0..self.tables.len() {
-            for Change { run, at, slot } in self.tables[table].changes(source) {
-                if self.visit(source, slot, taken, log).is_some() {
-                    self.tables[table].known[run].slots[at] = slot;
+            for change in self.tables[table].changes(source) {
+                if self.visit(source, change.slot, taken, log).is_some() {
+                    self.tables[table].keep(&change);
                 }
             }
         }
@@ -348,59 +327,6 @@ pub(crate) fn unfit<S: Eq + Hash>(
             Some((Reason::Record, "a state appears twice"))
         }
         _ => None,
-    }
-}
-
-impl Table {
-    fn read(source: Source<'_>, offset: u64) -> Result<Self, Fault> {
-        let mut head = [0; 16];
-        let out_of_bounds = |len| Fault::OutOfBounds { offset, len };
-        if !source.file.read(offset, &mut head) {
-            return Err(out_of_bounds(16));
-        }
-        let slots = index::decode_header(&head, offset)?;
-        source.view().words(offset, index::table_bytes(slots) as usize / 8)?;
-        Ok(Self { offset, slots, known: Vec::new() })
-    }
-
-    /// Offset of a slot.
-    const fn place(&self, slot: u32) -> u64 {
-        self.offset + index::HEADER_BYTES as u64 + 8 * slot as u64
-    }
-
-    /// Looks for holes that were filled. They are never touched, and have no memory here: what a table costs is
-    /// bounded by what is allocated for it, not by the slots that it claims.
-    fn find_data(&mut self, source: Source<'_>) {
-        let mut found = Vec::new();
-        let mut end = 0;
-        let after = [Run { first: self.slots, slots: Vec::new() }];
-        for run in self.known.iter().chain(&after) {
-            let (start, stop) = (self.place(end), self.place(run.first));
-            for data in source.file.data(start, stop) {
-                let first = end + ((data.start - start) / 8) as u32;
-                let len = (data.end - data.start).div_ceil(8) as usize;
-                found.push(Run { first, slots: vec![0; len] });
-            }
-            end = run.first + run.slots.len() as u32;
-        }
-        if !found.is_empty() {
-            self.known.append(&mut found);
-            self.known.sort_by_key(|run| run.first);
-        }
-    }
-
-    /// Slots that differ from the last look.
-    fn changes(&mut self, source: Source<'_>) -> Vec<Change> {
-        self.find_data(source);
-        let mut changes = Vec::new();
-        for (run, known) in self.known.iter().enumerate() {
-            let Ok(slots) = source.view().words(self.place(known.first), known.slots.len()) else { continue };
-            let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-            let changed = now.zip(&known.slots).enumerate().filter(|(_, (now, known))| now != *known);
-            changes.extend(changed.map(|(at, (slot, _))| Change { run, at, slot }));
-        }
-        fence(Ordering::Acquire); // pairs with: index::insert()
-        changes
     }
 }
 

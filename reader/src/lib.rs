@@ -49,8 +49,8 @@
 //!
 //! | question | module |
 //! | --- | --- |
-//! | which files? | `discover`, `file`, `map`, [`guard`] |
-//! | what does a segment describe? | `catalog`, `segment` |
+//! | which files? | `discover`, `left_out`, `file`, `map`, [`guard`] |
+//! | what does a segment describe? | `catalog`, `tables`, `segment` |
 //! | where are its numbers? | `cells`, `gauges`, `processes` |
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
@@ -76,6 +76,7 @@ mod report;
 mod segment;
 mod skip;
 mod snapshot;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod values;
