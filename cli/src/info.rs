@@ -172,7 +172,7 @@ const fn meaning(statistic: Statistic) -> &'static str {
         }
         Statistic::RefusedClash => "registrations refused: samples of another family have that name",
         Statistic::RefusedFull => "registrations refused: filesystem or segment full",
-        Statistic::RefusedSeriesLimit => "label sets that got the overflow series: family at its limit",
+        Statistic::RefusedSeriesLimit => "look-ups that got the overflow series: family at its limit",
         Statistic::DroppedNan => "updates dropped: not a number",
         Statistic::DroppedNegative => "updates dropped: negative increment of a counter",
         Statistic::DroppedBusy => "gauge updates dropped: the cell could not be claimed at once",
@@ -182,6 +182,15 @@ const fn meaning(statistic: Statistic) -> &'static str {
         Statistic::HelpDiffers => "registrations with another help text than the family's",
         Statistic::LevelDiffers => "registrations with another level than the family's",
         Statistic::ProcessesWithoutRseq => "processes without per-CPU updates",
+        Statistic::SharedOff => "processes without per-CPU updates: DYN_METRICS_RSEQ=off",
+        Statistic::SharedUnregistered => "processes without per-CPU updates: rseq is not registered",
+        Statistic::SharedLibrary => "processes without per-CPU updates: the C library has no rseq",
+        Statistic::SharedKernel => "processes without per-CPU updates: the kernel may not restart sequences",
+        Statistic::SharedArchitecture => {
+            "processes without per-CPU updates: no sequence for the architecture"
+        }
+        Statistic::SharedReboot => "processes without per-CPU updates: segment older than the last boot",
+        Statistic::RseqLost => "processes in which a thread's rseq registration was gone",
         Statistic::GaugeTakeovers => "gauge cells taken over from dead processes",
         Statistic::InfiniteObservations => "infinite observations, left out of sums",
         Statistic::ProcessesAttached => "times that a process has attached",

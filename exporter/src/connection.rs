@@ -62,6 +62,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::gzip::Gzip;
     use crate::page::{Found, Page};
     use crate::room::Room;
     use crate::scrape::Scraper;
@@ -83,7 +84,7 @@ mod tests {
     }
 
     fn pages_of(size: usize) -> Scraper {
-        scraper(move || Page::new(vec![b'#'; size], Found::default()))
+        scraper(move || Page::new(vec![b'#'; size], Found::default(), Gzip::default()))
     }
 
     async fn rest(mut client: DuplexStream) -> String {
@@ -99,7 +100,7 @@ mod tests {
         let scraper = scraper(move || {
             started.send(()).expect("the test listens");
             gate.recv().expect("the test lets go");
-            Page::new(b"in flight\n".to_vec(), Found::default())
+            Page::new(b"in flight\n".to_vec(), Found::default(), Gzip::default())
         });
         let (mut client, stop, server) = start(scraper);
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");

@@ -125,6 +125,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::gzip::Gzip;
     use crate::page::Found;
 
     /// An exporter of one good and one bad segment, whose pages tell their number.
@@ -139,7 +140,7 @@ mod tests {
                     ..SegmentView::example("/dev/shm/bad")
                 };
                 let found = Found { segments: vec![good, bad], ..Found::default() };
-                Page::new(format!("collections {number}\n").into_bytes(), found)
+                Page::new(format!("collections {number}\n").into_bytes(), found, Gzip::default())
             }),
             Count::default(),
         );

@@ -8,7 +8,7 @@
 //! | how do connections come, go, and end at a stop? | `server` |
 //! | what may one client do to the others? | `connection`, `timed`, `room` |
 //! | which path answers what? | `http`, `negotiate`, `landing` |
-//! | how do concurrent scrapes share one collection? | `scrape`, `page` |
+//! | how do concurrent scrapes share one collection? | `scrape`, `page`, `gzip`, `buffers` |
 //! | what is a collection? | `segments`, `self_metrics` |
 //! | when is a line logged about a segment? | `watch` |
 //!
@@ -35,9 +35,11 @@
 
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod config;
 mod connection;
 mod error;
+mod gzip;
 mod http;
 mod landing;
 mod negotiate;

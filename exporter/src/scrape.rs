@@ -136,6 +136,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::gzip::Gzip;
     use crate::page::Found;
 
     /// A collection that reports its start, then waits to be let go, and numbers its pages.
@@ -148,7 +149,7 @@ mod tests {
                 number += 1;
                 started.send(number).expect("the test listens");
                 gate.recv().expect("the test lets go");
-                Page::new(format!("page {number}").into_bytes(), Found::default())
+                Page::new(format!("page {number}").into_bytes(), Found::default(), Gzip::default())
             }),
             Count::default(),
         );
@@ -205,7 +206,7 @@ mod tests {
         let (mut number, older) = (0, Count::default());
         let collect = Box::new(move || {
             number += 1;
-            Page::new(format!("page {number}").into_bytes(), Found::default())
+            Page::new(format!("page {number}").into_bytes(), Found::default(), Gzip::default())
         });
         let scraper = Scraper::new(collect, older.clone());
         let scrape = async || scraper.scrape().await.expect("a page").text();
@@ -233,7 +234,7 @@ mod tests {
             Box::new(move || {
                 calls += 1;
                 assert!(calls != 1, "the first collection panics on purpose");
-                Page::new(b"fine".to_vec(), Found::default())
+                Page::new(b"fine".to_vec(), Found::default(), Gzip::default())
             }),
             Count::default(),
         );

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use dyn_metrics_reader::encode::text;
-use dyn_metrics_reader::{Collector, SegmentReport, SegmentState, Snapshot};
+use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState};
 
+use crate::buffers::Buffers;
+use crate::gzip::Gzip;
 use crate::page::{Found, Page};
 use crate::self_metrics::{self, Counts};
 use crate::watch::Watch;
@@ -16,7 +17,8 @@ pub(crate) struct Segments {
     collector: Option<Collector>,
     watch: Watch,
     counts: Counts,
-    page_size: usize,
+    texts: Buffers,
+    gzip: Gzip,
 }
 
 /// What logs and the landing page tell about one segment.
@@ -65,7 +67,8 @@ impl State {
 impl Segments {
     /// The pages tell `counts`.
     pub(crate) fn new(patterns: Vec<String>, allow_uids: Vec<u32>, counts: Counts) -> Self {
-        Self { patterns, allow_uids, collector: None, watch: Watch::default(), counts, page_size: 0 }
+        let (watch, texts, gzip) = Default::default();
+        Self { patterns, allow_uids, collector: None, watch, counts, texts, gzip }
     }
 
     /// Reads and encodes everything; blocking.
@@ -75,21 +78,17 @@ impl Segments {
         let started = Instant::now();
         let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
         let mut collector = self.collector.take().unwrap_or_else(new);
-        let snapshot = collector.collect();
-        let mut page = Vec::with_capacity(self.page_size);
-        text::encode(&snapshot, &mut page);
-        let found = found(snapshot);
+        let mut text = self.texts.take();
+        let found = found(collector.render(&mut text));
         self.collector = Some(collector);
         self.watch.log(&found);
-        self_metrics::append(started.elapsed(), &self.counts, &mut page);
-        // The next page will be about as long: room for it at once, and an eighth to grow.
-        self.page_size = page.len() + page.len() / 8;
-        Page::new(page, found)
+        self_metrics::append(started.elapsed(), &self.counts, &mut text);
+        Page::new(self.texts.share(text), found, self.gzip.clone())
     }
 }
 
-fn found(snapshot: Snapshot) -> Found {
-    let Snapshot { segments, patterns, left_out, stats, .. } = snapshot;
+fn found(report: Report) -> Found {
+    let Report { segments, patterns, left_out, stats } = report;
     let mut segments: Vec<_> = segments.iter().map(SegmentView::from).collect();
     for segment in &mut segments {
         let of = stats.skipped.iter().filter(|skipped| skipped.segment == segment.label);
@@ -147,5 +146,27 @@ impl SegmentView {
             skipped: Vec::new(),
             skipped_total: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn memory_of_pages_that_nobody_reads_is_used_again() {
+        let mut segments =
+            Segments::new(vec!["/nonexistent/segment".to_owned()], Vec::new(), Counts::default());
+        let mut text = || Arc::new(segments.collect()).text();
+        let (first, second) = (text(), text());
+        assert_ne!(first.as_ptr(), second.as_ptr(), "the first is still there");
+        let free = first.as_ptr();
+        drop(first);
+        for _ in 0..3 {
+            assert_eq!(text().as_ptr(), free);
+        }
+        assert!(second.starts_with(b"# HELP dyn_metrics_info "));
     }
 }

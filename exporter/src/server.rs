@@ -170,6 +170,7 @@ mod tests {
     use tokio::task;
 
     use super::*;
+    use crate::gzip::Gzip;
     use crate::page::{Found, Page};
     use crate::self_metrics::Count;
 
@@ -257,7 +258,7 @@ mod tests {
         let collect = Box::new(move || {
             started.send(()).expect("the test listens");
             gate.recv().expect("the test lets go");
-            Page::new(Vec::new(), Found::default())
+            Page::new(Vec::new(), Found::default(), Gzip::default())
         });
         let app = App::new(Scraper::new(collect, Count::default()), Count::default(), &[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

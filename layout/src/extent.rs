@@ -149,8 +149,7 @@ pub fn draw_words(next_word: &AtomicU64, capacity: u32, words: u32) -> Option<u3
 
 /// Publishes `offset` in a link word that lies at `place` and still is 0; returns what the word links to.
 ///
-/// Used for the blocks of a table, the cells of a series and the next index table: who loses keeps what it
-/// drew for the next time. The bytes behind `offset` are complete (a block: zero) before.
+/// Used for the blocks of a table and the next index table: what the loser drew stays unused. The bytes behind `offset` are complete (a block: zero) before.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the word holds something that is no link.
@@ -192,6 +191,7 @@ pub fn follow(word: &AtomicU64, place: u64) -> Result<Option<u64>> {
 }
 
 /// Adds `n` to an integer or nanosecond word of a shared block; wraps at 2^64.
+#[inline]
 pub fn add_shared(word: &AtomicU64, n: u64) {
     word.fetch_add(n, Ordering::Relaxed);
 }

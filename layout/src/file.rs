@@ -7,6 +7,9 @@ pub const SUPERSEDED_INFIX: &str = ".superseded-";
 /// unnamed files.
 pub const BIRTH_INFIX: &str = ".birth-";
 
+/// Longest name of a segment, in bytes: a superseded file's name, with its identity, must fit into 255.
+pub const MAX_FILE_NAME: usize = 255 - SUPERSEDED_INFIX.len() - 16;
+
 /// Length of the name that the superseded file with the name `file` once had; none when it is no such name.
 #[must_use]
 pub fn superseded_base(file: &[u8]) -> Option<usize> {

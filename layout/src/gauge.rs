@@ -20,7 +20,7 @@
 use crate::error::{Error, Result};
 use crate::fields::{Field, field};
 use crate::hash::check16;
-use crate::kind::{GaugeMode, Number, Representation};
+use crate::kind::{GaugeMode, Kind, Number, Representation};
 use crate::link::Link;
 use crate::sync::{AtomicU64, Ordering, fence, load_acquire};
 
@@ -297,12 +297,21 @@ impl Contents {
         Some(Number::from_bits(bits, self.meta.retained))
     }
 
-    /// What survives the owner's death: retained (+) value, by the mode's rule, with its time.
+    /// What survives the owner's death: retained (+) value, by the rule of kind and mode, with its time.
     #[must_use]
-    pub fn survivors(&self, mode: GaugeMode) -> (Option<Number>, u64) {
+    pub fn survivors(&self, kind: Kind, mode: GaugeMode) -> (Option<Number>, u64) {
         let (value, retained) = (self.value(mode), self.retained(mode));
+        if let (Kind::StateSet, Some(v), Some(r)) = (kind, value, retained) {
+            let bits = |bits: u64| (Some(Number::from_bits(bits, Representation::Integer)), 0);
+            match mode {
+                GaugeMode::Min => return bits(v.to_bits() & r.to_bits()),
+                GaugeMode::Max => return bits(v.to_bits() | r.to_bits()),
+                _ => {}
+            }
+        }
         let choose = |better: fn(f64, f64) -> bool| match (value, retained) {
-            (Some(v), Some(r)) if better(r.as_f64(), v.as_f64()) => Some(r),
+            // Any number is better than none.
+            (Some(v), Some(r)) if better(r.as_f64(), v.as_f64()) || v.as_f64().is_nan() => Some(r),
             (Some(v), _) => Some(v),
             (None, r) => r,
         };
@@ -419,6 +428,7 @@ impl GaugeCell {
         reading: &Reading,
         me: &Claimant,
         representation: Representation,
+        kind: Kind,
         mode: GaugeMode,
     ) -> Option<usize> {
         let from = reading.owner.half;
@@ -427,7 +437,7 @@ impl GaugeCell {
         // A reader that sees a store below must see the owner word changed: pairs with the fence in read().
         fence(Ordering::Release);
         let contents = self.half(from).copy(place).ok()?;
-        let (survivor, stamp) = contents.survivors(mode);
+        let (survivor, stamp) = contents.survivors(kind, mode);
         let retained = survivor.map_or(representation, Number::representation);
         let idle = self.half(1 - from);
         let word = survivor.map_or(0, |number| mode.encode(number.to_bits(), retained));
@@ -462,10 +472,10 @@ mod tests {
         cell
     }
 
-    fn taken_by_b(mode: GaugeMode, first: i64, second: i64) -> Reading {
+    fn taken_by_b(kind: Kind, mode: GaugeMode, first: i64, second: i64) -> Reading {
         let cell = owned_by_a(mode, first);
         let reading = cell.read(PLACE).unwrap();
-        let half = cell.take_over(PLACE, &reading, &B, Representation::Integer, mode).unwrap();
+        let half = cell.take_over(PLACE, &reading, &B, Representation::Integer, kind, mode).unwrap();
         cell.half(half).set(Number::Integer(second), Representation::Integer, mode, || 9);
         cell.read(PLACE).unwrap()
     }
@@ -479,14 +489,42 @@ mod tests {
             (GaugeMode::MostRecent, Some(7)),
             (GaugeMode::LiveSum, None),
         ] {
-            let (survivor, _) = taken_by_b(mode, 3, 7).contents.survivors(mode);
+            let (survivor, _) = taken_by_b(Kind::Gauge, mode, 3, 7).contents.survivors(Kind::Gauge, mode);
+            assert_eq!(survivor, expected.map(Number::Integer), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_dead_owner_s_nan_takes_nothing_from_what_others_left() {
+        for mode in [GaugeMode::Min, GaugeMode::Max] {
+            let cell = GaugeCell::zeroed();
+            cell.begin(PLACE, 640, &A, Representation::Float);
+            cell.half(0).set(Number::Float(3.0), Representation::Float, mode, || 0);
+            let reading = cell.read(PLACE).unwrap();
+            let half = cell.take_over(PLACE, &reading, &B, Representation::Float, Kind::Gauge, mode).unwrap();
+            cell.half(half).set(Number::Float(f64::NAN), Representation::Float, mode, || 0);
+            let (survivor, _) = cell.read(PLACE).unwrap().contents.survivors(Kind::Gauge, mode);
+            assert_eq!(survivor, Some(Number::Float(3.0)), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn states_that_a_dead_owner_left_are_joined_or_intersected() {
+        for (mode, expected) in [
+            (GaugeMode::Min, Some(0b010)),
+            (GaugeMode::Max, Some(0b111)),
+            (GaugeMode::MostRecent, Some(0b110)),
+            (GaugeMode::LiveMax, None),
+        ] {
+            let contents = taken_by_b(Kind::StateSet, mode, 0b011, 0b110).contents;
+            let (survivor, _) = contents.survivors(Kind::StateSet, mode);
             assert_eq!(survivor, expected.map(Number::Integer), "{mode:?}");
         }
     }
 
     #[test]
     fn the_taker_owns_the_other_half_with_its_own_value() {
-        let reading = taken_by_b(GaugeMode::Sum, 3, 7);
+        let reading = taken_by_b(Kind::Gauge, GaugeMode::Sum, 3, 7);
         assert_eq!((reading.owner.slot, reading.owner.half, reading.owner.taking), (2, 1, false));
         assert_eq!(reading.contents.value(GaugeMode::Sum), Some(Number::Integer(7)));
         assert_eq!(reading.contents.retained(GaugeMode::Sum), Some(Number::Integer(3)));
@@ -510,8 +548,10 @@ mod tests {
     fn only_one_of_two_takers_wins() {
         let cell = owned_by_a(GaugeMode::Sum, 1);
         let reading = cell.read(PLACE).unwrap();
-        assert!(cell.take_over(PLACE, &reading, &B, Representation::Float, GaugeMode::Sum).is_some());
-        assert!(cell.take_over(PLACE, &reading, &A, Representation::Float, GaugeMode::Sum).is_none());
+        let take =
+            |me| cell.take_over(PLACE, &reading, me, Representation::Float, Kind::Gauge, GaugeMode::Sum);
+        assert!(take(&B).is_some());
+        assert!(take(&A).is_none());
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub enum Statistic {
     HelpDiffers = 10,
     /// Registrations whose level differed from the family's (the first one stays).
     LevelDiffers = 11,
-    /// Processes that write the shared block only: no restartable sequences.
+    /// Processes that write the shared block only, for any reason: no restartable sequences.
     ProcessesWithoutRseq = 12,
     /// Gauge cells taken over from dead processes.
     GaugeTakeovers = 13,
@@ -163,11 +163,26 @@ pub enum Statistic {
     ProcessesAttached = 15,
     /// Gauge updates that went to a private cell: no space for one in the segment.
     PrivateFull = 16,
+    /// Processes that write the shared block only: `DYN_METRICS_RSEQ=off`.
+    SharedOff = 17,
+    /// Likewise: the C library knows rseq but has not registered it.
+    SharedUnregistered = 18,
+    /// Likewise: the C library doesn't know rseq.
+    SharedLibrary = 19,
+    /// Likewise: the kernel may not restart sequences.
+    SharedKernel = 20,
+    /// Likewise: no sequence for the architecture.
+    SharedArchitecture = 21,
+    /// Likewise: the segment was created before the machine's last start.
+    SharedReboot = 22,
+    /// Processes with restartable sequences in which an update found no CPU number, or one beyond the block
+    /// table: such updates go to the shared block. A process counts once.
+    RseqLost = 23,
 }
 
 impl Statistic {
     /// Every statistic with its name in self-metrics.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::RefusedInvalid, "invalid"),
         (Self::RefusedConflict, "conflict"),
         (Self::RefusedClash, "clash"),
@@ -185,6 +200,13 @@ impl Statistic {
         (Self::InfiniteObservations, "infinite"),
         (Self::ProcessesAttached, "processes_attached"),
         (Self::PrivateFull, "private_full"),
+        (Self::SharedOff, "off"),
+        (Self::SharedUnregistered, "unregistered"),
+        (Self::SharedLibrary, "library"),
+        (Self::SharedKernel, "kernel"),
+        (Self::SharedArchitecture, "architecture"),
+        (Self::SharedReboot, "reboot"),
+        (Self::RseqLost, "rseq_lost"),
     ];
 
     /// Offset of its word in the segment.

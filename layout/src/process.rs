@@ -48,7 +48,7 @@ pub const FIELDS: &[Field] = &[
     field("reserved", 40, 24, "0"),
     field("checksum", CHECKSUM, 8, "XXH64, seed = offset of the slot, of bytes 72 to 512"),
     field("record_generation", GENERATION, 8, "the generation that wrote this record"),
-    field("process_id", PROCESS_ID, 8, "ms since 1970 (40 bits), then 24 random bits"),
+    field("process_id", PROCESS_ID, 8, "ms since 1970 (40 bits), 24 random bits; one for all segments"),
     field("pid", PID, 4, "pid in the process's own namespace, for people"),
     field("uid", UID, 4, "effective user id"),
     field("claimed", CLAIMED, 8, "time of the claim, ns since 1970"),
@@ -102,7 +102,7 @@ pub const fn slot_of_lock(offset: u64, slots: u32) -> Option<u32> {
 pub struct Process<'b> {
     /// Generation of the slot that this record belongs to.
     pub generation: u64,
-    /// Identity of the process: milliseconds since 1970 in the upper 40 bits, random below.
+    /// Identity of the process, one for all segments: milliseconds since 1970 in the upper 40 bits, random below.
     pub process_id: u64,
     /// Pid in the process's own namespace.
     pub pid: u32,

@@ -127,7 +127,7 @@ pub const STATE_FIELDS: &[Field] = &[
     field("gauges", 32, 8, "atomic link: newest gauge cell of the series"),
     field("exemplars", 40, 8, "atomic link: reserved for exemplar cells"),
     field("series", 48, 8, "atomic: family: series registered; series: reserved"),
-    field("refused", 56, 8, "atomic: family: label sets refused at the limit; series: reserved"),
+    field("refused", 56, 8, "atomic: family: look-ups that found the family at its limit; series: reserved"),
 ];
 
 /// The mutable words that precede a record.
@@ -144,7 +144,7 @@ pub struct State {
     pub exemplars: AtomicU64,
     /// Of a family: series registered.
     pub series: AtomicU64,
-    /// Of a family: label sets refused.
+    /// Of a family: look-ups that found it at its limit.
     pub refused: AtomicU64,
 }
 

@@ -179,6 +179,34 @@ fn modes() -> String {
     table(&columns, GaugeMode::EVERY.into_iter().map(row))
 }
 
+fn names_taken() -> String {
+    let row = |(kind, family): (Kind, &str)| {
+        let taken = name::taken_names(family, kind).map(|name| format!("`{}{}`", name.stem, name.suffix));
+        let reserved = |label: &&str| name::is_reserved_label(label, kind, false, family);
+        let in_all = |label: &&str| name::is_reserved_label(label, kind, true, family) && !reserved(label);
+        let labels =
+            ["le", "quantile", family].into_iter().filter(reserved).map(|label| format!("`{label}`"));
+        let pid = ["pid"].into_iter().filter(in_all).map(|label| format!("`{label}` in `all` and `liveall`"));
+        vec![
+            kind.name().to_owned(),
+            format!("`{family}`"),
+            taken.collect::<Vec<_>>().join(", "),
+            labels.chain(pid).collect::<Vec<_>>().join(", "),
+        ]
+    };
+    let families = [
+        (Kind::Counter, "x_total"),
+        (Kind::Counter, "x"),
+        (Kind::Info, "x_info"),
+        (Kind::Info, "x"),
+        (Kind::Histogram, "x"),
+        (Kind::Tally, "x"),
+        (Kind::Gauge, "x"),
+        (Kind::StateSet, "x"),
+    ];
+    table(&["kind", "family", "takes the names", "labels of the exposition"], families.map(row))
+}
+
 fn statistics() -> String {
     let row = |(statistic, name): (Statistic, &str)| {
         let offset = statistic.offset();
@@ -217,6 +245,7 @@ fn tables() -> Vec<(&'static str, String)> {
         ("Kinds", kinds()),
         ("Representations", representations()),
         ("Gauge modes", modes()),
+        ("Names taken", names_taken()),
         ("Statistics", statistics()),
         ("Test vectors", test_vectors()),
     ]);

@@ -117,6 +117,16 @@ fn every_update_counts_once_while_blocks_are_installed() {
 }
 
 #[test]
+fn a_block_is_seen_zeroed_or_not_at_all() {
+    let install = |entry: &AtomicU64, place, offset, word: &AtomicU64, _: &AtomicU64| {
+        word.store(0, Ordering::Relaxed);
+        publish_once(entry, place, offset).unwrap();
+    };
+    let outcomes = two_cpus_and_a_reader(Steps { install, fresh: GARBAGE, ..PRODUCTION });
+    assert!(outcomes.contains(&(0, 4)), "readers see all: {outcomes:?}");
+}
+
+#[test]
 #[should_panic(expected = "more was read than counted")]
 fn twin_zeroing_a_published_block_shows_garbage() {
     let install = |entry: &AtomicU64, place, offset, word: &AtomicU64, _: &AtomicU64| {
@@ -133,6 +143,28 @@ fn twin_storing_the_link_loses_a_block() {
         entry.store(Link::pack(offset, place), Ordering::Release);
     };
     two_cpus_and_a_reader(Steps { install, ..PRODUCTION });
+}
+
+#[test]
+#[should_panic(expected = "updates were lost")]
+fn twin_looking_before_storing_the_link_loses_a_block() {
+    let install = |entry: &AtomicU64, place, offset, _: &AtomicU64, _: &AtomicU64| {
+        if follow(entry, place).unwrap().is_none() {
+            entry.store(Link::pack(offset, place), Ordering::Release);
+        }
+    };
+    two_cpus_and_a_reader(Steps { install, ..PRODUCTION });
+}
+
+#[test]
+#[should_panic(expected = "more was read than counted")]
+fn twin_a_relaxed_link_shows_garbage() {
+    let install = |entry: &AtomicU64, place, offset, word: &AtomicU64, _: &AtomicU64| {
+        word.store(0, Ordering::Relaxed);
+        let packed = Link::pack(offset, place);
+        let _ = entry.compare_exchange(0, packed, Ordering::Relaxed, Ordering::Relaxed);
+    };
+    two_cpus_and_a_reader(Steps { install, fresh: GARBAGE, compare: false, ..PRODUCTION });
 }
 
 #[test]

@@ -18,11 +18,13 @@ const CAPACITY: u32 = 2;
 struct Steps {
     publish: fn(&AtomicU64, u64, u64) -> bool,
     draw: fn(&AtomicU64) -> Option<u32>,
+    load: fn(&AtomicU64) -> u64,
 }
 
 const PRODUCTION: Steps = Steps {
     publish: |open, seen, offset| publish_extent(open, OPEN, seen, offset),
     draw: |next_word| draw_words(next_word, CAPACITY, 2),
+    load: load_acquire,
 };
 
 /// An extent's header as far as it matters: what goes before, and a field that shows half a header.
@@ -53,7 +55,7 @@ impl Segment {
     fn draw(&self, spares: &[u64]) -> (u64, u32) {
         let mut spares = spares.iter().map(|spare| spare * EXTENT_BYTES).peekable();
         loop {
-            let seen = load_acquire(&self.open);
+            let seen = (self.steps.load)(&self.open);
             let newest = Link::unpack(seen, OPEN).unwrap();
             if let Some(offset) = newest {
                 let words = self.at(offset).words.load(Ordering::Relaxed);
@@ -130,6 +132,12 @@ fn twin_a_relaxed_publish_shows_half_an_extent() {
 }
 
 #[test]
+#[should_panic(expected = "half an extent")]
+fn twin_a_relaxed_look_shows_half_an_extent() {
+    two_extents(Steps { load: |open| open.load(Ordering::Relaxed), ..PRODUCTION });
+}
+
+#[test]
 #[should_panic(expected = "two series share words")]
 fn twin_drawing_words_by_a_store_gives_them_twice() {
     let draw = |next_word: &AtomicU64| {
@@ -145,37 +153,101 @@ fn twin_drawing_words_by_a_store_gives_them_twice() {
 /// Where the link to a series' cells lies.
 const CELLS: u64 = 8192;
 
-type PublishCells = fn(&AtomicU64, CellLink) -> CellLink;
+#[derive(Clone, Copy)]
+struct CellSteps {
+    publish: fn(&AtomicU64, CellLink) -> CellLink,
+    load: fn(&AtomicU64) -> u64,
+}
 
-/// Two handles of one series draw cells for it; both, and a reader, use the same.
-fn two_handles_of_one_series(publish: PublishCells) -> Vec<(bool, u32)> {
+const PRODUCTION_CELLS: CellSteps =
+    CellSteps { publish: |word, cells| publish_cells(word, CELLS, cells).unwrap(), load: load_acquire };
+
+/// A series' link to its cells, and `words` of the two extents that they may lie in.
+struct Series {
+    link: AtomicU64,
+    words: [AtomicU64; 2],
+    steps: CellSteps,
+}
+
+impl Series {
+    /// Makes extent `n`, publishes its first cells for the series, and uses those that the series has then.
+    fn handle(&self, n: usize) -> u64 {
+        self.words[n].store(u64::from(CAPACITY), Ordering::Relaxed);
+        let drawn = CellLink { extent: EXTENT_BYTES * n as u64, word: 0 };
+        self.follow((self.steps.publish)(&self.link, drawn))
+    }
+
+    fn look(&self) -> Option<u64> {
+        let cells = CellLink::unpack((self.steps.load)(&self.link), CELLS).unwrap();
+        cells.map(|cells| self.follow(cells))
+    }
+
+    fn follow(&self, cells: CellLink) -> u64 {
+        let words = self.words[(cells.extent / EXTENT_BYTES) as usize].load(Ordering::Relaxed);
+        assert_eq!(words, u64::from(CAPACITY), "half an extent");
+        cells.extent
+    }
+}
+
+/// Two handles of one series publish cells for it; both, and a reader, use the same.
+fn two_handles_of_one_series(steps: CellSteps) -> Vec<(bool, u64)> {
     explore(move |outcomes| {
-        let word = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-        let other = Arc::clone(&word);
-        let second = thread::spawn(move || publish(&other.0, CellLink { extent: 4096, word: 8 }));
-        let seen = CellLink::unpack(load_acquire(&word.0), CELLS).unwrap();
-        let first = publish(&word.0, CellLink { extent: 4096, word: 0 });
+        let word = || AtomicU64::new(0);
+        let series = Arc::new(Series { link: word(), words: [word(), word()], steps });
+        let other = Arc::clone(&series);
+        let second = thread::spawn(move || other.handle(1));
+        let seen = series.look();
+        let first = series.handle(0);
         let second = second.join().unwrap();
-        let late = CellLink::unpack(load_acquire(&word.0), CELLS).unwrap();
-        assert_eq!((first, Some(first)), (second, late), "two handles count in different cells");
-        outcomes.note((seen.is_some(), first.word));
+        assert_eq!((first, Some(first)), (second, series.look()), "two handles count in different cells");
+        outcomes.note((seen.is_some(), first));
     })
 }
 
 #[test]
 fn two_handles_of_one_series_use_the_same_cells() {
-    let outcomes = two_handles_of_one_series(|word, cells| publish_cells(word, CELLS, cells).unwrap());
-    assert_eq!(outcomes, [(false, 0), (false, 8), (true, 8)]);
+    let outcomes = two_handles_of_one_series(PRODUCTION_CELLS);
+    assert_eq!(outcomes, [(false, 0), (false, EXTENT_BYTES), (true, EXTENT_BYTES)]);
 }
 
 #[test]
 #[should_panic(expected = "two handles count in different cells")]
 fn twin_storing_the_cells_splits_a_series() {
-    two_handles_of_one_series(|word, cells| {
+    let publish = |word: &AtomicU64, cells: CellLink| {
         if let Some(other) = CellLink::unpack(load_acquire(word), CELLS).unwrap() {
             return other;
         }
         word.store(cells.pack(CELLS), Ordering::Release);
         cells
-    });
+    };
+    two_handles_of_one_series(CellSteps { publish, ..PRODUCTION_CELLS });
+}
+
+/// Publishes cells with these orderings of a won and of a lost compare-and-swap.
+fn publish_with(word: &AtomicU64, cells: CellLink, won: Ordering, lost: Ordering) -> CellLink {
+    match word.compare_exchange(0, cells.pack(CELLS), won, lost) {
+        Ok(_) => cells,
+        Err(now) => CellLink::unpack(now, CELLS).unwrap().unwrap(),
+    }
+}
+
+#[test]
+#[should_panic(expected = "half an extent")]
+fn twin_publishing_cells_relaxed_shows_half_an_extent() {
+    let publish = |word: &AtomicU64, cells| publish_with(word, cells, Ordering::Relaxed, Ordering::Acquire);
+    two_handles_of_one_series(CellSteps { publish, ..PRODUCTION_CELLS });
+}
+
+#[test]
+#[should_panic(expected = "half an extent")]
+fn twin_losing_relaxed_shows_half_the_winner_s_extent() {
+    let publish = |word: &AtomicU64, cells| publish_with(word, cells, Ordering::AcqRel, Ordering::Relaxed);
+    two_handles_of_one_series(CellSteps { publish, ..PRODUCTION_CELLS });
+}
+
+#[test]
+#[should_panic(expected = "half an extent")]
+fn twin_a_relaxed_look_at_the_cells_shows_half_an_extent() {
+    let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    two_handles_of_one_series(CellSteps { load, ..PRODUCTION_CELLS });
 }

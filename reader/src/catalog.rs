@@ -31,7 +31,7 @@ const FIRST_READ: usize = 512;
 #[derive(Debug)]
 pub(crate) struct FamilyEntry {
     pub(crate) offset: u64,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) help: String,
     pub(crate) unit: String,
     pub(crate) registrant: String,
@@ -41,13 +41,15 @@ pub(crate) struct FamilyEntry {
     pub(crate) keep_dead: u32,
     pub(crate) bounds: Arc<[f64]>,
     pub(crate) states: Arc<[String]>,
+    /// Its series that are not removed.
+    pub(crate) series: u64,
 }
 
 impl FamilyEntry {
     fn new(offset: u64, family: &Family<'_>) -> Self {
         Self {
             offset,
-            name: family.name.to_owned(),
+            name: family.name.into(),
             help: family.help.to_owned(),
             unit: family.unit.to_owned(),
             registrant: family.registrant.to_owned(),
@@ -57,6 +59,7 @@ impl FamilyEntry {
             keep_dead: family.keep_dead,
             bounds: family.bounds.iter().collect(),
             states: family.states.iter().map(str::to_owned).collect(),
+            series: 0,
         }
     }
 
@@ -289,7 +292,7 @@ impl Catalog {
     }
 
     fn add_series(&mut self, offset: u64, family: usize, series: &Series<'_>, log: &mut SkipLog) -> Found {
-        let entry = &self.families[family];
+        let entry = &mut self.families[family];
         let reserved = |name: &str| is_reserved_label(name, entry.kind, entry.mode.is_all(), &entry.name);
         if let Some((name, _)) = record::labels(series.labels).find(|(name, _)| reserved(name)) {
             log.note(Reason::ReservedLabel, offset, format_args!("{}: label {name}", entry.name));
@@ -300,6 +303,7 @@ impl Catalog {
         let common = common.filter(|(name, _)| !reserved(name) && own().all(|(n, _)| n != *name));
         let labels = common.chain(own()).collect();
         let cells = SeriesCells::default();
+        entry.series += 1;
         self.series.push(SeriesEntry { offset, family, labels, removed: false, cells });
         self.version += 1;
         Found::Series

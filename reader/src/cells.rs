@@ -1,6 +1,7 @@
-//! Where the numbers of counters, tallies and histograms are, and their sums over CPUs.
+//! Where the numbers of counters, tallies and histograms are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 
 use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::error::Error as Fault;
@@ -9,15 +10,20 @@ use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::record::{State, cells_place, state_offset};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
 
-use crate::catalog::{Catalog, SeriesEntry, Source};
+use crate::catalog::{Catalog, Source};
 use crate::ranges::Ranges;
 use crate::skip::{Reason, SkipLog};
+use crate::sums;
 
-/// The first word of a series in an extent.
+/// Series whose state is looked at together.
+const RUN: usize = 16;
+
+/// The words of a series in an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     extent: u32,
-    word: u32,
+    /// Where the first of them is among the segment's sums.
+    pub(crate) place: usize,
 }
 
 /// The cells of a series, by representation; they never move.
@@ -30,16 +36,50 @@ pub(crate) struct Extents {
     by_offset: HashMap<u64, Option<u32>>,
     /// Blocks that are holes so far, by offset: their extent and their number in it.
     holes: BTreeMap<u64, (u32, u32)>,
+    /// Series that may change, in the order of their offsets.
+    watched: Vec<Watched>,
+    /// How many series of the catalog were looked at.
+    known: usize,
+}
+
+/// What is looked at of a series in each collection; small, because there are many.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    /// Number of the first word of its state block in the file; `u32::MAX` where that is too small a type.
+    word: u32,
+    /// Its number in the catalog.
+    number: u32,
+    /// A bit for each representation of which cells may come: not where there are some, or can't be any.
+    open: u8,
 }
 
 #[derive(Debug)]
 struct ExtentEntry {
     offset: u64,
     words: u32,
-    /// A bit for each word that belongs to a series.
-    used: Vec<bool>,
+    /// Where its words are among the segment's sums.
+    start: usize,
+    uses: Uses,
     /// One for each CPU, then the shared one: the order of every sum.
     blocks: Vec<Block>,
+}
+
+/// Which words of an extent belong to series.
+#[derive(Debug)]
+struct Uses {
+    of: Vec<Use>,
+    /// Words that hold doubles, ascending; what is in `of` put otherwise, as `end` and `integers`.
+    floats: Vec<u32>,
+    has_integers: bool,
+    /// Behind the last word that is used.
+    end: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Free,
+    Integer,
+    Float,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,28 +101,53 @@ impl Extents {
         taken: &mut Ranges,
         log: &mut SkipLog,
     ) {
-        let Catalog { families, series, version, .. } = catalog;
-        for series in series {
-            let words = families[series.family].cell_words();
-            if self.refresh_series(source, series, words, taken, log) {
-                *version += 1;
+        self.watch_new(catalog);
+        let mut watched = mem::take(&mut self.watched);
+        let mut removed = false;
+        let words = source.view().words(0, (source.map.len() / 8) as usize).unwrap_or_default();
+        for run in watched.chunks_mut(RUN) {
+            // Nearly always nothing has happened: one branch for a whole run, which memory answers together.
+            if run.iter().fold(0, |any, series| any | series.news(words)) != 0 {
+                for series in run.iter_mut().filter(|series| series.news(words) != 0) {
+                    removed |= self.refresh_series(source, series, catalog, taken, log);
+                }
             }
         }
+        if removed {
+            watched.retain(|series| !catalog.series[series.number as usize].removed);
+        }
+        self.watched = watched;
         for extent in 0..self.list.len() {
             self.find_blocks(source, extent, taken, log);
         }
         self.fill_holes(source);
     }
 
-    /// Returns whether the series was removed or got cells.
+    fn watch_new(&mut self, catalog: &Catalog) {
+        if self.known == catalog.series.len() {
+            return;
+        }
+        for (number, series) in catalog.series.iter().enumerate().skip(self.known) {
+            let word = u32::try_from(state_offset(series.offset) / 8).unwrap_or(u32::MAX);
+            let has_cells = catalog.families[series.family].cell_words() > 0;
+            let open = if has_cells { (1 << Representation::COUNT) - 1 } else { 0 };
+            self.watched.push(Watched { word, number: number as u32, open });
+        }
+        self.known = catalog.series.len();
+        // In this order memory is fastest.
+        self.watched.sort_by_key(|series| series.word);
+    }
+
+    /// Looks for the removal and for new cells of a series; returns whether it was removed.
     fn refresh_series(
         &mut self,
         source: Source<'_>,
-        series: &mut SeriesEntry,
-        words: usize,
+        watched: &mut Watched,
+        catalog: &mut Catalog,
         taken: &mut Ranges,
         log: &mut SkipLog,
     ) -> bool {
+        let series = &mut catalog.series[watched.number as usize];
         let state = match source.view().get::<State>(state_offset(series.offset)) {
             Ok(state) => state,
             Err(fault) => {
@@ -90,37 +155,40 @@ impl Extents {
                 return false;
             }
         };
-        let removed = series.removed || state.state.load(Ordering::Relaxed) != 0;
-        let mut changed = removed != series.removed;
-        series.removed = removed;
-        if removed {
+        let family = &mut catalog.families[series.family];
+        let words = family.cell_words();
+        // Once removed it stays so: labels that come back get a new record.
+        if state.state.load(Ordering::Relaxed) != 0 {
+            series.removed = true;
+            family.series -= 1;
+            catalog.version += 1;
             // Retired words may be given to another series.
             self.release(&mut series.cells, words);
-        } else if words > 0 {
-            for representation in Representation::ALL {
-                let number = representation as usize;
-                let word = &state.cells[number];
-                if series.cells[number].is_some() || word.load(Ordering::Relaxed) == 0 {
-                    continue;
+            return true;
+        }
+        for (representation, word) in Representation::ALL.into_iter().zip(&state.cells) {
+            if watched.open & 1 << representation as u8 == 0 || word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let place = cells_place(series.offset, representation);
+            let packed = load_acquire(word); // pairs with: extent::publish_once()
+            match self.bind(source, packed, place, words, representation, taken) {
+                Ok(cell) => {
+                    series.cells[representation as usize] = cell;
+                    watched.open &= !(1 << representation as u8);
+                    catalog.version += 1;
                 }
-                let place = cells_place(series.offset, representation);
-                let packed = load_acquire(word); // pairs with: extent::publish_once()
-                match self.bind(source, packed, place, words, taken) {
-                    Ok(cell) => {
-                        series.cells[number] = cell;
-                        changed = true;
-                    }
-                    Err(fault) => source.note(log, Reason::Cells, place, fault),
-                }
+                Err(fault) => source.note(log, Reason::Cells, place, fault),
             }
         }
-        changed
+        false
     }
 
     fn release(&mut self, cells: &mut SeriesCells, words: usize) {
         for cell in cells.iter_mut().filter_map(Option::take) {
-            let start = cell.word as usize;
-            self.list[cell.extent as usize].used[start..start + words].fill(false);
+            let extent = &mut self.list[cell.extent as usize];
+            let first = cell.place - extent.start;
+            extent.uses.set(first, &vec![Use::Free; words]);
         }
     }
 
@@ -131,23 +199,29 @@ impl Extents {
         packed: u64,
         place: u64,
         words: usize,
+        representation: Representation,
         taken: &mut Ranges,
     ) -> Result<Option<Cell>, Fault> {
         let Some(link) = CellLink::unpack(packed, place)? else { return Ok(None) };
-        let extent = self.extent(source, link.extent, taken)?;
-        let start = link.word as usize;
-        let used = &mut self.list[extent as usize].used;
-        let limit = used.len() as u64;
+        let number = self.extent(source, link.extent, taken)?;
+        let extent = &mut self.list[number as usize];
+        let first = link.word as usize;
         let (what, found) = ("cell link", u64::from(link.word));
-        let Some(used) = used.get_mut(start..start + words) else {
+        let Some(uses) = extent.uses.of.get(first..first + words) else {
+            let limit = u64::from(extent.words);
             return Err(Fault::Corrupt { what, offset: place, found, expected: limit });
         };
-        if used.contains(&true) {
+        if uses.iter().any(|used| *used != Use::Free) {
             let what = "cell link to words of another series";
             return Err(Fault::Corrupt { what, offset: place, found, expected: 0 });
         }
-        used.fill(true);
-        Ok(Some(Cell { extent, word: link.word }))
+        // Only the last word, a total, is of the representation; the words before it are counts.
+        let mut uses = vec![Use::Integer; words];
+        if let (Some(last), Representation::Float) = (uses.last_mut(), representation) {
+            *last = Use::Float;
+        }
+        extent.uses.set(first, &uses);
+        Ok(Some(Cell { extent: number, place: extent.start + first }))
     }
 
     /// The number of the extent at `offset`, which is read when it is new.
@@ -157,7 +231,8 @@ impl Extents {
             return known.ok_or(bad);
         }
         let number = self.list.len() as u32;
-        match ExtentEntry::read(source, offset, taken) {
+        let start = self.list.last().map_or(0, |last| last.start + last.words as usize);
+        match ExtentEntry::read(source, offset, start, taken) {
             Ok((entry, shared)) => {
                 self.holes.insert(shared, (number, entry.blocks.len() as u32 - 1));
                 self.list.push(entry);
@@ -213,22 +288,61 @@ impl Extents {
         });
     }
 
-    /// The words of every block that is there, for one pass of reading.
-    pub(crate) fn blocks<'s>(&self, source: Source<'s>) -> Blocks<'s> {
-        let words = |extent: &ExtentEntry| {
-            let at = extent.blocks.iter().filter_map(|block| match block {
-                Block::At(offset) => source.view().words(*offset, extent.words as usize).ok(),
+    /// Adds up the words of all blocks that are there. What belongs to no series is left as it comes.
+    pub(crate) fn sum(&self, source: Source<'_>, sums: &mut Vec<u64>) {
+        sums.resize(self.list.last().map_or(0, |last| last.start + last.words as usize), 0);
+        let mut blocks = Vec::new();
+        for extent in &self.list {
+            let Uses { floats, has_integers, end, .. } = &extent.uses;
+            blocks.clear();
+            blocks.extend(extent.blocks.iter().filter_map(|block| match block {
+                Block::At(offset) => source.view().words(*offset, *end).ok(),
                 Block::None | Block::Hole => None,
-            });
-            at.collect()
-        };
-        Blocks { extents: self.list.iter().map(words).collect() }
+            }));
+            let sums = &mut sums[extent.start..extent.start + end];
+            if *has_integers {
+                sums::add_integers(&blocks, sums);
+            }
+            sums::add_floats(&blocks, floats, sums);
+        }
+    }
+}
+
+impl Watched {
+    /// Not 0 when it was removed or cells have come; `file` has the words of the whole file.
+    fn news(&self, file: &[AtomicU64]) -> u64 {
+        let state = file.get(self.word as usize..).and_then(<[_]>::first_chunk);
+        let Some([state, integers, floats, nanoseconds]) = state else { return 1 };
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let open = |of: Representation| 0_u64.wrapping_sub(u64::from(self.open >> of as u8 & 1));
+        load(state)
+            | load(integers) & open(Representation::Integer)
+            | load(floats) & open(Representation::Float)
+            | load(nanoseconds) & open(Representation::Nanoseconds)
+    }
+}
+
+impl Uses {
+    fn new(words: usize) -> Self {
+        Self { of: vec![Use::Free; words], floats: Vec::new(), has_integers: false, end: 0 }
+    }
+
+    /// Says what the words from `first` on are from now.
+    fn set(&mut self, first: usize, uses: &[Use]) {
+        let range = first..first + uses.len();
+        self.of[range.clone()].copy_from_slice(uses);
+        self.floats.retain(|word| !range.contains(&(*word as usize)));
+        let new = range.clone().filter(|word| self.of[*word] == Use::Float).map(|word| word as u32);
+        self.floats.extend(new);
+        self.floats.sort_unstable();
+        self.has_integers |= uses.contains(&Use::Integer);
+        self.end = self.end.max(range.end);
     }
 }
 
 impl ExtentEntry {
     /// Reads and checks the extent at `offset`; returns also the offset of its shared block.
-    fn read(source: Source<'_>, offset: u64, taken: &mut Ranges) -> Result<(Self, u64), Fault> {
+    fn read(source: Source<'_>, offset: u64, start: usize, taken: &mut Ranges) -> Result<(Self, u64), Fault> {
         let mut bytes = [0; 40];
         if offset < source.header().data || !source.file.read(offset, &mut bytes) {
             return Err(Fault::OutOfBounds { offset, len: 40 });
@@ -243,7 +357,7 @@ impl ExtentEntry {
         }
         let mut blocks = vec![Block::None; cpus as usize];
         blocks.push(Block::Hole);
-        let entry = Self { offset, words, used: vec![false; words as usize], blocks };
+        let entry = Self { offset, words, start, uses: Uses::new(words as usize), blocks };
         let shared = entry.block(source, Some(shared), taken)?.unwrap_or(0);
         Ok((entry, shared))
     }
@@ -267,28 +381,4 @@ impl ExtentEntry {
 
 const fn overlap(what: &'static str, offset: u64) -> Fault {
     Fault::Corrupt { what, offset, found: offset, expected: 0 }
-}
-
-/// The blocks of each extent, in the order of CPUs and the shared one last.
-#[derive(Debug)]
-pub(crate) struct Blocks<'s> {
-    extents: Vec<Vec<&'s [AtomicU64]>>,
-}
-
-impl Blocks<'_> {
-    /// Sum of unsigned integers: the series' word number `word`.
-    pub(crate) fn integer(&self, cell: Cell, word: usize) -> u64 {
-        self.words(cell, word).fold(0, u64::wrapping_add)
-    }
-
-    /// Sum of doubles, added in the same order at every collection: rounding never makes it smaller.
-    pub(crate) fn float(&self, cell: Cell, word: usize) -> f64 {
-        self.words(cell, word).fold(0.0, |sum, bits| sum + f64::from_bits(bits))
-    }
-
-    fn words(&self, cell: Cell, word: usize) -> impl Iterator<Item = u64> {
-        let at = cell.word as usize + word;
-        let blocks = self.extents.get(cell.extent as usize).map_or(&[][..], Vec::as_slice);
-        blocks.iter().filter_map(move |block| block.get(at)).map(|word| word.load(Ordering::Relaxed))
-    }
 }

@@ -10,14 +10,15 @@ use dyn_metrics_layout::Error as Fault;
 use nix::unistd::geteuid;
 
 use crate::discover::{Expected, Group, discover};
+use crate::encode::text::Page;
 use crate::error::Error;
 use crate::file::{FileId, Stat};
 use crate::left_out::{LeftOut, LeftOutReason};
 use crate::merge::Plan;
 use crate::report;
 use crate::segment::{Reading, Segment};
-use crate::snapshot::{FamilySnapshot, PatternReport, SegmentState, Snapshot};
-use crate::values;
+use crate::snapshot::{PatternReport, Report, SegmentState, Snapshot};
+use crate::values::{self, Scratch, Sink};
 
 /// Tells the time; a test replaces it.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -47,6 +48,7 @@ pub struct Collector {
     opened: u64,
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
+    scratch: Scratch,
 }
 
 /// Files that were opened and left out, so that they aren't opened again.
@@ -110,6 +112,7 @@ impl Collector {
             opened: 0,
             plan: Plan::default(),
             plan_of: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -127,10 +130,26 @@ impl Collector {
     /// Errors: none; a segment that can't be read, and every part that is skipped, is in the snapshot. Panics:
     /// none, whatever the files hold. Waits for nobody.
     pub fn collect(&mut self) -> Snapshot {
+        let mut families = Vec::new();
+        let Report { segments, patterns, left_out, stats } = self.read_into(&mut families);
+        Snapshot { families, segments, patterns, left_out, stats }
+    }
+
+    /// As [`Self::collect`], and appends what [`crate::encode::text::encode`] makes of the snapshot to `out`.
+    ///
+    /// What never changes of the text is kept from one call to the next. Cost while nothing is registered: reading
+    /// the numbers and writing them, no allocation for a series.
+    pub fn render(&mut self, out: &mut Vec<u8>) -> Report {
+        let report = self.read_into(&mut Page::new(out));
+        crate::encode::self_metrics::encode((&report).into(), out);
+        report
+    }
+
+    fn read_into(&mut self, sink: &mut impl Sink) -> Report {
         let (mut failures, patterns, left_out) = self.find();
         self.refresh(&mut failures);
-        let families = self.read(&mut failures);
-        report::snapshot(families, &self.followed, failures, patterns, left_out)
+        let series = self.read(&mut failures, sink);
+        report::report(series, &self.followed, failures, patterns, left_out)
     }
 
     /// Looks which files there are.
@@ -303,9 +322,10 @@ impl Collector {
         });
     }
 
-    /// Reads all values; again without a segment that shrank meanwhile.
-    fn read(&mut self, failures: &mut Vec<Failure>) -> Vec<FamilySnapshot> {
+    /// Reads all values, again without a segment that shrank meanwhile, and returns the number of samples.
+    fn read(&mut self, failures: &mut Vec<Failure>, sink: &mut impl Sink) -> usize {
         loop {
+            sink.restart();
             let key: Vec<_> = self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect();
             let groups = self.group_numbers();
             let mut readings: Vec<Reading<'_>> =
@@ -314,7 +334,7 @@ impl Collector {
                 self.plan = Plan::new(&mut readings);
                 self.plan_of = key;
             }
-            let families = values::read(&self.plan, &mut readings, &groups);
+            let samples = values::read(&mut self.plan, &mut readings, &groups, &mut self.scratch, sink);
             let before = self.followed.len();
             self.followed.retain(|followed| match followed.segment.check_intact() {
                 Ok(()) => true,
@@ -324,7 +344,7 @@ impl Collector {
                 }
             });
             if self.followed.len() == before {
-                return families;
+                return samples;
             }
         }
     }

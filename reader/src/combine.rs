@@ -68,16 +68,16 @@ pub(crate) fn bits(mode: GaugeMode, parts: &[Part]) -> Option<u64> {
     }
 }
 
-/// The parts that show as samples of their own: the living, and in mode `all` the newest dead.
-pub(crate) fn each(mode: GaugeMode, keep_dead: u32, parts: &[Part]) -> Vec<Part> {
-    let set = parts.iter().copied().filter(|part| part.value.is_some());
-    let (mut shown, mut dead): (Vec<_>, Vec<_>) = set.partition(|part| part.alive);
+/// Appends the parts that show as samples of their own: the living, and in mode `all` the newest dead.
+pub(crate) fn each(mode: GaugeMode, keep_dead: u32, parts: &[Part], shown: &mut Vec<Part>) {
+    let set = |alive| move |part: &&Part| part.value.is_some() && part.alive == alive;
+    shown.extend(parts.iter().filter(set(true)));
     if mode == GaugeMode::All {
-        dead.sort_by_key(|part| std::cmp::Reverse(part.process_id));
-        dead.truncate(keep_dead as usize);
-        shown.append(&mut dead);
+        let living = shown.len();
+        shown.extend(parts.iter().filter(set(false)));
+        shown[living..].sort_by_key(|part| std::cmp::Reverse(part.process_id));
+        shown.truncate(living + keep_dead as usize);
     }
-    shown
 }
 
 fn values(mode: GaugeMode, parts: &[Part]) -> impl Iterator<Item = Number> {
@@ -196,7 +196,11 @@ mod tests {
     fn the_newest_dead_are_kept_beside_the_living() {
         let dead = |id| part(false, id, Some(Integer(0)), 0);
         let parts = [dead(1), part(true, 2, Some(Integer(0)), 0), dead(3), dead(4), part(true, 5, None, 0)];
-        let shown = |mode, keep| each(mode, keep, &parts).iter().map(|p| p.process_id).collect::<Vec<_>>();
+        let shown = |mode, keep| {
+            let mut shown = Vec::new();
+            each(mode, keep, &parts, &mut shown);
+            shown.iter().map(|p| p.process_id).collect::<Vec<_>>()
+        };
         assert_eq!(shown(GaugeMode::All, 2), [2, 4, 3]);
         assert_eq!(shown(GaugeMode::All, 0), [2]);
         assert_eq!(shown(GaugeMode::LiveAll, 2), [2]);

@@ -30,6 +30,7 @@
 //! - Of copies of one segment only one is served. What a directory or a glob leads to is served only if it
 //!   belongs to this process's user, to root, or to a user whom [`Collector::allow_uids`] names; what is left out is
 //!   counted in [`Snapshot::left_out`].
+//! - [`Collector::render`] collects and writes Prometheus text at once: what an exporter wants, and much faster.
 //! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
 //!   fault, [`raw`] shows its structures.
 //! - [`guard`] lets a program survive a file that somebody truncates. Only programs install it.
@@ -51,7 +52,7 @@
 //! | --- | --- |
 //! | which files? | `discover`, `left_out`, `file`, `map`, [`guard`] |
 //! | what does a segment describe? | `catalog`, `tables`, `segment` |
-//! | where are its numbers? | `cells`, `gauges`, `processes` |
+//! | where are its numbers? | `cells`, `sums`, `gauges`, `processes` |
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
@@ -76,6 +77,7 @@ mod report;
 mod segment;
 mod skip;
 mod snapshot;
+mod sums;
 mod tables;
 #[cfg(test)]
 mod testing;
@@ -97,6 +99,6 @@ pub use permission::{FilePermissions, Permissions};
 pub use printable::{escaped, printable};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
-    FamilyReport, FamilySnapshot, Number, PatternReport, ProcessReport, SegmentReport, SegmentState,
+    FamilyReport, FamilySnapshot, Number, PatternReport, ProcessReport, Report, SegmentReport, SegmentState,
     SeriesSnapshot, Skipped, Snapshot, Stats, Value,
 };

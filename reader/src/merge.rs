@@ -3,14 +3,17 @@
 //! Which series of which segment make one series of the snapshot changes rarely: that plan is kept between
 //! collections, which then only read values.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::sync::Arc;
 
+use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::name::taken_names;
 
-use crate::catalog::FamilyEntry;
-use crate::cells::SeriesCells;
+use crate::catalog::{FamilyEntry, SeriesEntry};
+use crate::encode::lines::Lines;
 use crate::labels::Labels;
 use crate::segment::Reading;
 use crate::skip::Reason;
@@ -26,54 +29,93 @@ pub(crate) struct Plan {
 pub(crate) struct PlannedFamily {
     /// The segment and family that describe it: the first that had the name.
     pub(crate) describes: (usize, usize),
-    /// Sorted by labels.
-    pub(crate) series: Vec<PlannedSeries>,
-    sources: Vec<SeriesRef>,
+    /// Its series, sorted by labels.
+    pub(crate) series: LabelSets,
+    /// Samples of its series for each process, where the mode asks for them.
+    pub(crate) shown: Shown,
+    /// Where each series ends among the origins.
+    ends: Vec<u32>,
+    origins: Vec<Origin>,
 }
 
-/// A series of the snapshot.
-#[derive(Debug)]
-pub(crate) struct PlannedSeries {
-    pub(crate) labels: Labels,
-    sources: Range<usize>,
+/// Labels of samples, in the order of exposition.
+#[derive(Debug, Default)]
+pub(crate) struct LabelSets {
+    pub(crate) list: Vec<Labels>,
+    /// What lines of text with these labels begin with; made when text is first asked for.
+    pub(crate) lines: OnceCell<Lines>,
 }
 
-/// A series of a segment.
+/// Samples of each process, as they were at the last collection.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// Series, pid and identity of each.
+    pub(crate) processes: Vec<(u32, u32, u64)>,
+    /// Numbers of these in the order of exposition.
+    pub(crate) order: Vec<u32>,
+    pub(crate) samples: LabelSets,
+}
+
+/// Where a part of a value lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SeriesRef {
+pub(crate) struct Origin {
     segment: u32,
-    /// Offset of its record.
-    pub(crate) offset: u64,
-    pub(crate) cells: SeriesCells,
+    /// Of totals.
+    pub(crate) representation: Representation,
+    /// Of totals the place of the first word among the segment's sums, of gauges the offset of the record.
+    pub(crate) place: usize,
 }
 
-impl SeriesRef {
+impl Origin {
     /// Number of its segment.
     pub(crate) const fn segment(&self) -> usize {
         self.segment as usize
     }
 }
 
+impl LabelSets {
+    pub(crate) fn new(list: Vec<Labels>) -> Self {
+        Self { list, lines: OnceCell::new() }
+    }
+}
+
+/// A series of a segment: its labels, the segment's number and its entry.
+type Member<'s> = (&'s Labels, usize, &'s SeriesEntry);
+
 impl PlannedFamily {
-    /// The series of segments that make `series`, in the order of segments.
-    pub(crate) fn sources(&self, series: &PlannedSeries) -> &[SeriesRef] {
-        &self.sources[series.sources.clone()]
+    /// What makes up each series, in the order of segments and of representations.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &[Origin]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let range = Range { start, end: *end as usize };
+            start = range.end;
+            &self.origins[range]
+        })
     }
 
-    fn new(describes: (usize, usize), mut members: Vec<(Labels, SeriesRef)>) -> Self {
+    fn new(describes: (usize, usize), is_per_process: bool, mut members: Vec<Member<'_>>) -> Self {
         // Each segment's are sorted already. Stable: equal labels stay in the order of segments.
-        if members.windows(2).any(|pair| pair[0].1.segment != pair[1].1.segment) {
-            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if members.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+            members.sort_by_key(|(labels, ..)| *labels);
         }
-        let sources = members.iter().map(|(_, source)| *source).collect();
-        let mut series: Vec<PlannedSeries> = Vec::with_capacity(members.len());
-        for (at, (labels, _)) in members.into_iter().enumerate() {
-            match series.last_mut() {
-                Some(last) if last.labels == labels => last.sources.end = at + 1,
-                _ => series.push(PlannedSeries { labels, sources: at..at + 1 }),
+        let mut labels: Vec<Labels> = Vec::with_capacity(members.len());
+        let (mut ends, mut origins) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
+        for (own, segment, series) in members {
+            if labels.last() != Some(own) {
+                labels.push(own.clone());
+                ends.push(0);
+            }
+            let origin = |representation, place| Origin { segment: segment as u32, representation, place };
+            if is_per_process {
+                origins.push(origin(Representation::Integer, series.offset as usize));
+            }
+            let cells = Representation::ALL.into_iter().zip(series.cells);
+            origins.extend(cells.filter_map(|(of, cell)| Some(origin(of, cell?.place))));
+            if let Some(end) = ends.last_mut() {
+                *end = origins.len() as u32;
             }
         }
-        Self { describes, series, sources }
+        Self { describes, series: LabelSets::new(labels), shown: Shown::default(), ends, origins }
     }
 }
 
@@ -81,7 +123,7 @@ impl Plan {
     /// Merges the catalogs of `readings`, whose order says who wins where they disagree.
     pub(crate) fn new(readings: &mut [Reading<'_>]) -> Self {
         let mut admitted = Admitted::default();
-        let mut members: Vec<Vec<(Labels, SeriesRef)>> = Vec::new();
+        let mut members: Vec<Vec<Member<'_>>> = Vec::new();
         for segment in 0..readings.len() {
             let places = admitted.admit_all(readings, segment);
             members.resize_with(admitted.families.len(), Vec::new);
@@ -89,14 +131,16 @@ impl Plan {
             for number in &catalog.by_labels {
                 let series = &catalog.series[*number as usize];
                 if let (false, Some(family)) = (series.removed, places[series.family]) {
-                    let of =
-                        SeriesRef { segment: segment as u32, offset: series.offset, cells: series.cells };
-                    members[family].push((series.labels.clone(), of));
+                    members[family].push((&series.labels, segment, series));
                 }
             }
         }
         let planned = admitted.families.into_iter().zip(members);
-        let mut families: Vec<_> = planned.map(|(head, members)| PlannedFamily::new(head, members)).collect();
+        let planned = planned.map(|(describes, members)| {
+            let kind = readings[describes.0].catalog.families[describes.1].kind;
+            PlannedFamily::new(describes, kind.is_per_process(), members)
+        });
+        let mut families: Vec<_> = planned.collect();
         let name = |f: &PlannedFamily| &readings[f.describes.0].catalog.families[f.describes.1].name;
         families.sort_by(|a, b| name(a).cmp(name(b)));
         Self { families }
@@ -107,7 +151,7 @@ impl Plan {
 #[derive(Default)]
 struct Admitted {
     families: Vec<(usize, usize)>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Arc<str>, usize>,
     taken: HashMap<String, usize>,
 }
 

@@ -1,32 +1,31 @@
 //! Reports about segments, beside their families.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::collector::{Failure, Followed, Place};
 use crate::left_out::LeftOut;
 use crate::segment::Segment;
 use crate::skip::Reason;
-use crate::snapshot::{
-    FamilyReport, FamilySnapshot, PatternReport, SegmentReport, SegmentState, Skipped, Snapshot, Stats,
-};
+use crate::snapshot::{FamilyReport, PatternReport, Report, SegmentReport, SegmentState, Skipped, Stats};
 
 /// A report, and how much was skipped for each reason.
 type Counted = (SegmentReport, Vec<(Reason, u64)>);
 
-/// Puts a snapshot together: reports in the order of patterns and names, of each name first what was served.
-pub(crate) fn snapshot(
-    families: Vec<FamilySnapshot>,
+/// Puts a report together: segments in the order of patterns and names, of each name first what was served;
+/// `series` is the number of samples that were read.
+pub(crate) fn report(
+    series: usize,
     followed: &[Followed],
     failures: Vec<Failure>,
     patterns: Vec<PatternReport>,
     left_out: LeftOut,
-) -> Snapshot {
+) -> Report {
     let served = followed.iter().map(|followed| (followed.rank(), served(followed)));
     let failed = failures.into_iter().map(|failure| (failure.rank, failed(failure)));
     let mut ranked: Vec<(usize, Counted)> = served.chain(failed).collect();
     ranked.sort_by_key(|(rank, _)| *rank); // Stable: served ones stay before those that failed.
-    let mut stats = Stats { segments: followed.len(), ..Stats::default() };
-    stats.series = families.iter().map(|family| family.series.len()).sum();
+    let mut stats = Stats { segments: followed.len(), series, skipped: Vec::new() };
     let mut labels = HashSet::new();
     let mut segments = Vec::with_capacity(ranked.len());
     for (_, (mut report, counts)) in ranked {
@@ -35,7 +34,7 @@ pub(crate) fn snapshot(
         stats.skipped.extend(counts.into_iter().map(skipped));
         segments.push(report);
     }
-    Snapshot { families, segments, patterns, left_out, stats }
+    Report { segments, patterns, left_out, stats }
 }
 
 /// The path; a second report of the same path says in which way it is another.
@@ -106,18 +105,13 @@ fn failed(failure: Failure) -> Counted {
 
 fn family_reports(followed: &Followed) -> Vec<FamilyReport> {
     let segment = &followed.segment;
-    let catalog = &segment.catalog;
-    let mut series = vec![0; catalog.families.len()];
-    for entry in catalog.series.iter().filter(|series| !series.removed) {
-        series[entry.family] += 1;
-    }
-    let mut reports: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for (family, series) in catalog.families.iter().zip(series) {
+    let mut reports: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
+    for family in &segment.catalog.families {
         let report = reports.entry(&family.name).or_default();
-        report.0 += series;
+        report.0 += family.series;
         report.1 = report.1.wrapping_add(segment.refused(family.offset));
     }
     let report =
-        |(name, (series, refused)): (&str, _)| FamilyReport { name: name.to_owned(), series, refused };
+        |(name, (series, refused)): (&Arc<str>, _)| FamilyReport { name: name.clone(), series, refused };
     reports.into_iter().map(report).collect()
 }

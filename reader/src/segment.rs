@@ -8,7 +8,7 @@ use dyn_metrics_layout::record;
 use dyn_metrics_layout::sync::{Ordering, load_acquire};
 
 use crate::catalog::{Catalog, Source};
-use crate::cells::{Blocks, Extents};
+use crate::cells::Extents;
 use crate::error::{Error, Result};
 use crate::file::SegmentFile;
 use crate::map::Map;
@@ -23,6 +23,8 @@ pub(crate) struct Segment {
     map: Map,
     pub(crate) catalog: Catalog,
     extents: Extents,
+    /// The words of all extents, each the sum of all blocks at the last reading.
+    sums: Vec<u64>,
     pub(crate) processes: Processes,
     taken: Ranges,
     pub(crate) log: SkipLog,
@@ -36,7 +38,7 @@ impl Segment {
         let mut log = SkipLog::default();
         let catalog = Catalog::new(common_labels(&file, &mut log));
         let (extents, processes, taken) = (Extents::default(), Processes::default(), Ranges::default());
-        Ok(Self { file, map, catalog, extents, processes, taken, log })
+        Ok(Self { file, map, catalog, extents, sums: Vec::new(), processes, taken, log })
     }
 
     /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables.
@@ -75,11 +77,12 @@ impl Segment {
         }
     }
 
-    /// Everything that one pass of reading values needs.
+    /// Everything that one pass of reading values needs; totals are read here.
     pub(crate) fn reading(&mut self) -> Reading<'_> {
-        let source = Source { file: &self.file, map: &self.map };
-        let blocks = self.extents.blocks(source);
-        Reading { source, catalog: &self.catalog, processes: &self.processes, blocks, log: &mut self.log }
+        let Self { file, map, catalog, extents, sums, processes, log, .. } = self;
+        let source = Source { file, map };
+        extents.sum(source, sums);
+        Reading { source, catalog, processes, sums, log }
     }
 
     /// Whether its header says that another segment has its name.
@@ -118,7 +121,7 @@ pub(crate) struct Reading<'s> {
     pub(crate) source: Source<'s>,
     pub(crate) catalog: &'s Catalog,
     pub(crate) processes: &'s Processes,
-    pub(crate) blocks: Blocks<'s>,
+    pub(crate) sums: &'s [u64],
     pub(crate) log: &'s mut SkipLog,
 }
 

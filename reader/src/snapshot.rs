@@ -6,16 +6,32 @@ use std::sync::Arc;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
+use crate::catalog::FamilyEntry;
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::left_out::LeftOut;
+use crate::merge::LabelSets;
 use crate::skip::Skip;
+use crate::values::{Samples, Sink};
 
 /// Everything that one collection found, merged over all segments.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Families sorted by name; those without series too.
     pub families: Vec<FamilySnapshot>,
+    /// One report for each segment, in the order of patterns and names.
+    pub segments: Vec<SegmentReport>,
+    /// What each pattern leads to.
+    pub patterns: Vec<PatternReport>,
+    /// Files that were found and are not served, though no segment is damaged.
+    pub left_out: LeftOut,
+    /// Numbers about the collection as a whole.
+    pub stats: Stats,
+}
+
+/// What a collection found beside the values.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
     /// One report for each segment, in the order of patterns and names.
     pub segments: Vec<SegmentReport>,
     /// What each pattern leads to.
@@ -99,6 +115,45 @@ pub enum Value {
         /// Bit `i` is the state `states[i]`.
         bits: u64,
     },
+}
+
+/// The value of a series, looked at where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ValueRef<'v> {
+    Counter(Number),
+    Gauge(Number),
+    Tally { count: u64, sum: f64 },
+    Histogram { bounds: &'v Arc<[f64]>, buckets: &'v [u64], sum: f64 },
+    Info,
+    StateSet { states: &'v Arc<[String]>, bits: u64 },
+}
+
+impl<'v> From<&'v Value> for ValueRef<'v> {
+    fn from(value: &'v Value) -> Self {
+        match value {
+            Value::Counter(number) => Self::Counter(*number),
+            Value::Gauge(number) => Self::Gauge(*number),
+            Value::Tally { count, sum } => Self::Tally { count: *count, sum: *sum },
+            Value::Histogram { bounds, buckets, sum } => Self::Histogram { bounds, buckets, sum: *sum },
+            Value::Info => Self::Info,
+            Value::StateSet { states, bits } => Self::StateSet { states, bits: *bits },
+        }
+    }
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Counter(number) => Self::Counter(number),
+            ValueRef::Gauge(number) => Self::Gauge(number),
+            ValueRef::Tally { count, sum } => Self::Tally { count, sum },
+            ValueRef::Histogram { bounds, buckets, sum } => {
+                Self::Histogram { bounds: bounds.clone(), buckets: buckets.to_vec(), sum }
+            }
+            ValueRef::Info => Self::Info,
+            ValueRef::StateSet { states, bits } => Self::StateSet { states: states.clone(), bits },
+        }
+    }
 }
 
 /// An exposed number; integers stay exact.
@@ -204,7 +259,7 @@ impl SegmentState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FamilyReport {
     /// Exposed name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Series that are not removed.
     pub series: u64,
     /// Label sets refused at the family's limit.
@@ -260,4 +315,41 @@ pub struct Skipped {
     pub reason: crate::skip::Reason,
     /// How often.
     pub count: u64,
+}
+
+/// Families of a snapshot, as they are read.
+impl Sink for Vec<FamilySnapshot> {
+    type Family<'f> = SnapshotSamples<'f>;
+
+    fn restart(&mut self) {
+        self.clear();
+    }
+
+    fn family<'f>(&'f mut self, family: &'f FamilyEntry, labels: &'f LabelSets) -> SnapshotSamples<'f> {
+        self.push(FamilySnapshot {
+            name: family.name.to_string(),
+            help: family.help.clone(),
+            unit: family.unit.clone(),
+            kind: family.kind,
+            mode: family.mode,
+            level: family.level,
+            registrant: family.registrant.clone(),
+            series: Vec::with_capacity(labels.list.len()),
+        });
+        SnapshotSamples { labels: &labels.list, series: self.last_mut().map(|family| &mut family.series) }
+    }
+}
+
+/// Series of a snapshot, as they are read.
+pub(crate) struct SnapshotSamples<'f> {
+    labels: &'f [Labels],
+    series: Option<&'f mut Vec<SeriesSnapshot>>,
+}
+
+impl Samples for SnapshotSamples<'_> {
+    fn sample(&mut self, number: usize, value: ValueRef<'_>) {
+        if let Some(series) = &mut self.series {
+            series.push(SeriesSnapshot { labels: self.labels[number].clone(), value: value.into() });
+        }
+    }
 }

@@ -6,6 +6,9 @@ use dyn_metrics_layout::sync::{Ordering, fence};
 
 use crate::catalog::Source;
 
+/// Slots that are compared at once.
+const COMPARED: usize = 64;
+
 /// A table whose header was sound.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -74,9 +77,16 @@ impl Table {
         let mut changes = Vec::new();
         for (run, known) in self.known.iter().enumerate() {
             let Ok(slots) = source.view().words(self.place(known.first), known.slots.len()) else { continue };
-            let now = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-            let changed = now.zip(&known.slots).enumerate().filter(|(_, (now, known))| now != *known);
-            changes.extend(changed.map(|(at, (slot, _))| Change { run, at, slot }));
+            let parts = slots.chunks(COMPARED).zip(known.slots.chunks(COMPARED));
+            for (number, (slots, known)) in parts.enumerate() {
+                let pairs = || slots.iter().map(|slot| slot.load(Ordering::Relaxed)).zip(known);
+                // Nearly always nothing has changed: one branch for all of them.
+                if pairs().fold(0, |any, (now, known)| any | (now ^ known)) != 0 {
+                    let changed =
+                        (number * COMPARED..).zip(pairs()).filter(|(_, (now, known))| now != *known);
+                    changes.extend(changed.map(|(at, (slot, _))| Change { run, at, slot }));
+                }
+            }
         }
         fence(Ordering::Acquire); // pairs with: index::insert()
         changes

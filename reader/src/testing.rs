@@ -83,6 +83,11 @@ impl Builder {
 
     /// An empty segment with common labels.
     pub fn with_common(created_unix_ns: u64, common: &[(&str, &str)]) -> Self {
+        Self::with_limits(created_unix_ns, common, CPUS, 16 << 20)
+    }
+
+    /// An empty segment with this limit of its size, for a machine with this many CPUs.
+    pub fn with_limits(created_unix_ns: u64, common: &[(&str, &str)], cpus: u32, max_bytes: u64) -> Self {
         let mut block = [0; 1024];
         let used = record::encode_labels(common.iter().copied(), &mut block).unwrap();
         let processes = header::BYTES as u64;
@@ -98,8 +103,8 @@ impl Builder {
             hash_seed: SEED,
             page_bytes: 4096,
             chunk_bytes: header::MIN_CHUNK,
-            max_bytes: 16 << 20,
-            possible_cpus: CPUS,
+            max_bytes,
+            possible_cpus: cpus,
             process_slots: SLOTS,
             max_series: 1000,
             processes,
@@ -199,18 +204,31 @@ impl Builder {
         representation: Representation,
         blocks: [&[u64]; CPUS as usize + 1],
     ) {
-        let words = blocks.iter().map(|words| words.len()).max().unwrap() as u32;
+        let (shared, cpus) = blocks.split_last().unwrap();
+        self.cells_on(series, representation, cpus, shared);
+    }
+
+    /// As [`Self::cells`], for any number of CPUs; returns the extent.
+    pub fn cells_on(
+        &mut self,
+        series: u64,
+        representation: Representation,
+        cpus: &[&[u64]],
+        shared: &[u64],
+    ) -> u64 {
+        let words = cpus.iter().chain([&shared]).map(|words| words.len()).max().unwrap() as u32;
         let (extent, word) = self.draw_words(words, 0);
         let place = cells_place(series, representation);
         self.set(place, CellLink { extent, word }.pack(place));
-        for (cpu, values) in (0..CPUS).zip(&blocks[..CPUS as usize]) {
+        for (cpu, values) in (0..).zip(cpus) {
             if !values.is_empty() {
                 let block = self.block(extent, cpu);
                 self.put_words(block + 8 * u64::from(word), values);
             }
         }
-        let shared = self.word(extent + 32);
-        self.put_words(shared + 8 * u64::from(word), blocks[CPUS as usize]);
+        let block = self.word(extent + 32);
+        self.put_words(block + 8 * u64::from(word), shared);
+        extent
     }
 
     /// Gives a series a gauge cell of `owner` with this value, set at `stamp`.
@@ -310,7 +328,7 @@ impl Builder {
     }
 
     fn extent(&mut self, previous: u64, kind: usize) -> u64 {
-        let cpus = if kind == 0 { CPUS } else { 0 };
+        let cpus = if kind == 0 { self.header.possible_cpus } else { 0 };
         let offset = self.draw(Extent::bytes(WORDS, cpus), BLOCK_ALIGN);
         let shared = offset + Extent::shared_start(cpus);
         let mut head = [0; 40];

@@ -1,115 +1,136 @@
-//! The values of planned series, read from their segments.
+//! The values of planned series, read from their segments, one after the other into a [`Sink`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod per_process;
 
-use dyn_metrics_layout::kind::Number as GaugeNumber;
-use dyn_metrics_layout::{GaugeMode, Kind, Representation};
+use dyn_metrics_layout::{Kind, Representation};
 
 use crate::catalog::FamilyEntry;
-use crate::cells::{Blocks, Cell};
-use crate::combine::{self, Part};
-use crate::gauges;
-use crate::merge::{Plan, PlannedFamily, PlannedSeries, SeriesRef};
+use crate::merge::{LabelSets, Origin, Plan, PlannedFamily};
 use crate::segment::Reading;
-use crate::skip::Reason;
-use crate::snapshot::{FamilySnapshot, Number, SeriesSnapshot, Value};
+use crate::snapshot::{Number, ValueRef};
+use per_process::PerProcess;
 
-/// Reads every family of `plan`; `groups[i]` says to which name the segment of `readings[i]` belongs.
-pub(crate) fn read(plan: &Plan, readings: &mut [Reading<'_>], groups: &[usize]) -> Vec<FamilySnapshot> {
-    plan.families.iter().map(|family| read_family(family, readings, groups)).collect()
+/// What takes the values of a collection: a snapshot, or text.
+pub(crate) trait Sink {
+    /// What takes the values of one family.
+    type Family<'f>: Samples
+    where
+        Self: 'f;
+
+    /// Forgets what it was given: the collection begins anew.
+    fn restart(&mut self);
+
+    /// A family; its samples follow.
+    fn family<'f>(&'f mut self, family: &'f FamilyEntry, labels: &'f LabelSets) -> Self::Family<'f>;
 }
 
-fn read_family(planned: &PlannedFamily, readings: &mut [Reading<'_>], groups: &[usize]) -> FamilySnapshot {
-    let (segment, number) = planned.describes;
-    let catalog = readings[segment].catalog;
-    let family = &catalog.families[number];
-    let series = if family.kind.is_per_process() && family.mode.is_all() {
-        per_process(planned, family, readings, groups)
-    } else {
-        let one = |series| {
-            let value = value(family, planned.sources(series), readings, groups)?;
-            Some(SeriesSnapshot { labels: series.labels.clone(), value })
-        };
-        planned.series.iter().filter_map(one).collect()
-    };
-    FamilySnapshot {
-        name: family.name.clone(),
-        help: family.help.clone(),
-        unit: family.unit.clone(),
-        kind: family.kind,
-        mode: family.mode,
-        level: family.level,
-        registrant: family.registrant.clone(),
-        series,
-    }
+/// What takes the samples of a family.
+pub(crate) trait Samples {
+    /// The value of the sample with the label set of this number; numbers ascend.
+    fn sample(&mut self, number: usize, value: ValueRef<'_>);
 }
 
-fn value(
-    family: &FamilyEntry,
-    sources: &[SeriesRef],
+/// Memory that is used again, so that no series costs an allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    per_process: PerProcess,
+    buckets: Vec<u64>,
+}
+
+/// Reads every family of `plan` and returns the number of samples; `groups[i]` says to which name the segment
+/// of `readings[i]` belongs.
+pub(crate) fn read(
+    plan: &mut Plan,
     readings: &mut [Reading<'_>],
     groups: &[usize],
-) -> Option<Value> {
+    scratch: &mut Scratch,
+    sink: &mut impl Sink,
+) -> usize {
+    let mut count = 0;
+    for planned in &mut plan.families {
+        let (segment, number) = planned.describes;
+        let catalog = readings[segment].catalog;
+        let family = &catalog.families[number];
+        count += if !family.kind.is_per_process() {
+            totals(family, planned, readings, &mut scratch.buckets, sink.family(family, &planned.series));
+            planned.series.list.len()
+        } else if family.mode.is_all() {
+            scratch.per_process.find(family, planned, readings, groups);
+            scratch.per_process.show(family, planned, sink.family(family, &planned.shown.samples))
+        } else {
+            let samples = sink.family(family, &planned.series);
+            scratch.per_process.combine(family, planned, readings, groups, samples)
+        };
+    }
+    count
+}
+
+/// Families whose values don't belong to processes.
+fn totals(
+    family: &FamilyEntry,
+    planned: &PlannedFamily,
+    readings: &[Reading<'_>],
+    buckets: &mut Vec<u64>,
+    mut samples: impl Samples,
+) {
+    let series = planned.origins().enumerate();
+    // A loop for each kind: they run long.
     match family.kind {
-        Kind::Counter => Some(Value::Counter(counter(sources, readings))),
-        Kind::Tally => Some(tally(sources, readings)),
-        Kind::Histogram => Some(histogram(family, sources, readings)),
-        Kind::Info => Some(Value::Info),
-        Kind::Gauge => {
-            let parts = parts(family.mode, sources, readings, groups);
-            combine::number(family.mode, &parts).map(|number| Value::Gauge(exposed(number)))
-        }
-        Kind::StateSet => {
-            let parts = parts(family.mode, sources, readings, groups);
-            combine::bits(family.mode, &parts).map(|bits| state_set(family, bits))
-        }
-        Kind::ExponentialHistogram => None,
+        Kind::Counter => series.for_each(|(number, origins)| {
+            samples.sample(number, ValueRef::Counter(counter(origins, readings)));
+        }),
+        Kind::Tally => series.for_each(|(number, origins)| samples.sample(number, tally(origins, readings))),
+        Kind::Histogram => series.for_each(|(number, origins)| {
+            samples.sample(number, histogram(family, origins, readings, buckets));
+        }),
+        _ => series.for_each(|(number, _)| samples.sample(number, ValueRef::Info)),
     }
 }
 
-fn counter(sources: &[SeriesRef], readings: &[Reading<'_>]) -> Number {
+fn counter(origins: &[Origin], readings: &[Reading<'_>]) -> Number {
     let mut sum = Sum::default();
-    for_each_cell(sources, readings, |blocks, cell, representation| sum.add(blocks, cell, 0, representation));
+    for origin in origins {
+        sum.add(words(origin, readings, 1)[0], origin.representation);
+    }
     sum.number()
 }
 
-fn tally(sources: &[SeriesRef], readings: &[Reading<'_>]) -> Value {
+fn tally<'v>(origins: &[Origin], readings: &[Reading<'_>]) -> ValueRef<'v> {
     let (mut count, mut sum) = (0_u64, Sum::default());
-    for_each_cell(sources, readings, |blocks, cell, representation| {
-        count = count.wrapping_add(blocks.integer(cell, 0));
-        sum.add(blocks, cell, 1, representation);
-    });
-    Value::Tally { count, sum: sum.number().as_f64() }
-}
-
-fn histogram(family: &FamilyEntry, sources: &[SeriesRef], readings: &[Reading<'_>]) -> Value {
-    let (mut buckets, mut sum) = (vec![0_u64; family.bounds.len() + 1], Sum::default());
-    for_each_cell(sources, readings, |blocks, cell, representation| {
-        for (word, bucket) in buckets.iter_mut().enumerate() {
-            *bucket = bucket.wrapping_add(blocks.integer(cell, word));
-        }
-        sum.add(blocks, cell, buckets.len(), representation);
-    });
-    Value::Histogram { bounds: family.bounds.clone(), buckets, sum: sum.number().as_f64() }
-}
-
-/// Calls `visit` for every representation in every segment: always in the same order.
-fn for_each_cell(
-    sources: &[SeriesRef],
-    readings: &[Reading<'_>],
-    mut visit: impl FnMut(&Blocks<'_>, Cell, Representation),
-) {
-    for source in sources {
-        let blocks = &readings[source.segment()].blocks;
-        for (representation, cell) in Representation::ALL.into_iter().zip(source.cells) {
-            if let Some(cell) = cell {
-                visit(blocks, cell, representation);
-            }
-        }
+    for origin in origins {
+        let words = words(origin, readings, 2);
+        count = count.wrapping_add(words[0]);
+        sum.add(words[1], origin.representation);
     }
+    ValueRef::Tally { count, sum: sum.number().as_f64() }
 }
 
-/// A sum over representations.
+fn histogram<'v>(
+    family: &'v FamilyEntry,
+    origins: &[Origin],
+    readings: &[Reading<'_>],
+    buckets: &'v mut Vec<u64>,
+) -> ValueRef<'v> {
+    let count = family.bounds.len() + 1;
+    buckets.clear();
+    buckets.resize(count, 0);
+    let mut sum = Sum::default();
+    for origin in origins {
+        let (found, last) = words(origin, readings, count + 1).split_at(count);
+        for (bucket, found) in buckets.iter_mut().zip(found) {
+            *bucket = bucket.wrapping_add(*found);
+        }
+        sum.add(last[0], origin.representation);
+    }
+    ValueRef::Histogram { bounds: &family.bounds, buckets, sum: sum.number().as_f64() }
+}
+
+/// The words of a series, each the sum of all blocks.
+fn words<'s>(origin: &Origin, readings: &[Reading<'s>], count: usize) -> &'s [u64] {
+    &readings[origin.segment()].sums[origin.place..origin.place + count]
+}
+
+/// A sum over segments and representations; always in the same order.
 #[derive(Default)]
 struct Sum {
     integer: u64,
@@ -119,14 +140,12 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, blocks: &Blocks<'_>, cell: Cell, word: usize, representation: Representation) {
+    fn add(&mut self, word: u64, representation: Representation) {
         self.has_fractions |= representation != Representation::Integer;
         match representation {
-            Representation::Integer => self.integer = self.integer.wrapping_add(blocks.integer(cell, word)),
-            Representation::Float => self.float += blocks.float(cell, word),
-            Representation::Nanoseconds => {
-                self.nanoseconds = self.nanoseconds.wrapping_add(blocks.integer(cell, word));
-            }
+            Representation::Integer => self.integer = self.integer.wrapping_add(word),
+            Representation::Float => self.float += f64::from_bits(word),
+            Representation::Nanoseconds => self.nanoseconds = self.nanoseconds.wrapping_add(word),
         }
     }
 
@@ -137,91 +156,5 @@ impl Sum {
         } else {
             Number::Unsigned(self.integer)
         }
-    }
-}
-
-/// The parts of all processes in a gauge.
-///
-/// Segments come newest first: a process that has cells in several files of one name counts with its newest;
-/// what is retained in the older ones is other processes' and stays.
-fn parts(
-    mode: GaugeMode,
-    sources: &[SeriesRef],
-    readings: &mut [Reading<'_>],
-    groups: &[usize],
-) -> Vec<Part> {
-    let (mut found, mut parts) = (Vec::new(), Vec::new());
-    let mut seen = HashSet::new();
-    for source in sources {
-        found.clear();
-        let reading = &mut readings[source.segment()];
-        gauges::read(reading.source, reading.processes, source.offset, reading.log, &mut found);
-        for gauge in &found {
-            let mut part = Part::new(gauge, mode);
-            if sources.len() > 1 && !seen.insert((groups[source.segment()], part.process_id)) {
-                part.value = None;
-            }
-            parts.push(part);
-        }
-    }
-    parts
-}
-
-/// A sample for each process, told apart by a label `pid`.
-fn per_process(
-    planned: &PlannedFamily,
-    family: &FamilyEntry,
-    readings: &mut [Reading<'_>],
-    groups: &[usize],
-) -> Vec<SeriesSnapshot> {
-    let mut shown = Vec::new();
-    for series in &planned.series {
-        let parts = parts(family.mode, planned.sources(series), readings, groups);
-        let each = combine::each(family.mode, family.keep_dead, &parts);
-        shown.extend(each.into_iter().map(|part| (series, part)));
-    }
-    let names = pid_labels(shown.iter().map(|(_, part)| part));
-    let sample = |(series, part): &(&PlannedSeries, Part)| {
-        let value = part.value.map(|number| match family.kind {
-            Kind::StateSet => state_set(family, number.to_bits()),
-            _ => Value::Gauge(exposed(number)),
-        })?;
-        let labels = series.labels.with("pid", names.get(&(part.pid, part.process_id))?);
-        Some(SeriesSnapshot { labels, value })
-    };
-    let mut samples: Vec<_> = shown.iter().filter_map(sample).collect();
-    samples.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let before = samples.len();
-    samples.dedup_by(|a, b| a.labels == b.labels);
-    if samples.len() < before {
-        let what = format!("{}: {} samples of equal labels", family.name, before - samples.len());
-        readings[planned.describes.0].log.note(Reason::Duplicate, family.offset, what);
-    }
-    samples
-}
-
-/// The label of each process: its pid; where several have the same, all but the first that came add the
-/// random part of their identity.
-fn pid_labels<'p>(parts: impl Iterator<Item = &'p Part>) -> BTreeMap<(u32, u64), String> {
-    let processes: BTreeSet<(u32, u64)> = parts.map(|part| (part.pid, part.process_id)).collect();
-    let mut last = None;
-    let label = |(pid, process_id): (u32, u64)| {
-        let is_first = last.replace(pid) != Some(pid);
-        let random = process_id & 0xff_ffff;
-        let label = if is_first { pid.to_string() } else { format!("{pid}-{random:06x}") };
-        ((pid, process_id), label)
-    };
-    processes.into_iter().map(label).collect()
-}
-
-fn state_set(family: &FamilyEntry, bits: u64) -> Value {
-    let known = 1_u64.checked_shl(family.states.len() as u32).map_or(u64::MAX, |limit| limit - 1);
-    Value::StateSet { states: family.states.clone(), bits: bits & known }
-}
-
-const fn exposed(number: GaugeNumber) -> Number {
-    match number {
-        GaugeNumber::Integer(value) => Number::Signed(value),
-        GaugeNumber::Float(_) | GaugeNumber::Nanoseconds(_) => Number::Float(number.as_f64()),
     }
 }

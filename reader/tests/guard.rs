@@ -12,8 +12,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use dyn_metrics_layout::Kind;
-use dyn_metrics_reader::{Collector, Error, SegmentState, Value, guard};
+use dyn_metrics_reader::{Collector, Error, SegmentReport, SegmentState, encode, guard};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
@@ -48,6 +47,11 @@ fn with_a_guard_it_is_reported_however_many_segments_there_are() {
 }
 
 #[test]
+fn with_a_guard_it_is_reported_and_the_rest_rendered() {
+    assert_eq!(child("rendered").code(), Some(SURVIVED));
+}
+
+#[test]
 fn a_fault_elsewhere_goes_to_the_handler_before() {
     assert_eq!(child("chained").code(), Some(CHAINED));
 }
@@ -72,16 +76,21 @@ fn scenario() {
         unsafe { sigaction(Signal::SIGBUS, &action) }.unwrap();
     }
     match std::env::var(SCENARIO).as_deref() {
-        Ok("unguarded") => truncate_while_reading(0),
+        Ok("unguarded") => truncate_while_reading(0, collect),
         Ok("guarded") => {
             guard::install().unwrap();
             guard::install().unwrap();
-            truncate_while_reading(0);
+            truncate_while_reading(0, collect);
+            std::process::exit(SURVIVED);
+        }
+        Ok("rendered") => {
+            guard::install().unwrap();
+            truncate_while_reading(0, render);
             std::process::exit(SURVIVED);
         }
         Ok("crowded") => {
             guard::install().unwrap();
-            truncate_while_reading(300); // The guard's table has room for 256 before it grows.
+            truncate_while_reading(300, collect); // The guard's table has room for 256 before it grows.
             std::process::exit(SURVIVED);
         }
         Ok("chained") => {
@@ -109,9 +118,25 @@ extern "C" fn exit_from_handler(_: i32) {
     unsafe { libc::_exit(CHAINED) };
 }
 
+/// What one collection says: about each segment, and as text.
+type Found = (Vec<SegmentReport>, String);
+
+fn collect(collector: &mut Collector) -> Found {
+    let snapshot = collector.collect();
+    let mut text = Vec::new();
+    encode::text::encode(&snapshot, &mut text);
+    (snapshot.segments, String::from_utf8(text).unwrap())
+}
+
+fn render(collector: &mut Collector) -> Found {
+    let mut text = Vec::new();
+    let segments = collector.render(&mut text).segments;
+    (segments, String::from_utf8(text).unwrap())
+}
+
 /// Collects from two segments, one of which shrinks after its length was looked at and before it is read, and from
 /// so many others that are mapped before them.
-fn truncate_while_reading(others: u64) {
+fn truncate_while_reading(others: u64, collect: fn(&mut Collector) -> Found) {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     for number in 0..others {
         testing::Builder::new(100 + number).write(&directory.join(format!("other{number}")));
@@ -130,17 +155,23 @@ fn truncate_while_reading(others: u64) {
         Instant::now()
     });
     let mut collector = Collector::with_clock(&[directory.to_str().unwrap().to_owned()], truncate);
-    assert_eq!(collector.collect().stats.segments as u64, others + 2);
+    let (segments, text) = collect(&mut collector);
+    assert_eq!(segments.len() as u64, others + 2);
+    assert_eq!(counts(&text), [14]);
     *shrinks.lock().unwrap() = true;
-    let snapshot = collector.collect();
-    let states: Vec<_> = snapshot.segments.iter().map(|segment| &segment.state).collect();
+    let (segments, text) = collect(&mut collector);
+    let states: Vec<_> = segments.iter().map(|segment| &segment.state).collect();
     let (others, [shrunk, whole]) = states.split_last_chunk().unwrap();
     assert!(matches!(shrunk, SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{shrunk:?}");
     assert!(matches!(whole, SegmentState::Ok), "{whole:?}");
     assert!(others.iter().all(|state| matches!(state, SegmentState::Ok)), "{others:?}");
-    let histogram = snapshot.families.iter().find(|family| family.kind == Kind::Histogram).unwrap();
-    let Value::Histogram { buckets, .. } = &histogram.series[0].value else { panic!("{histogram:?}") };
-    assert_eq!(buckets.iter().sum::<u64>(), 7, "only the whole one counts");
+    assert_eq!(counts(&text), [7], "only the whole one counts, and once");
+}
+
+/// How often the histogram was observed, by each sample that says so.
+fn counts(text: &str) -> Vec<u64> {
+    let samples = text.lines().filter_map(|line| line.strip_prefix("ttft_seconds_count{"));
+    samples.map(|sample| sample.split_once("} ").unwrap().1.parse().unwrap()).collect()
 }
 
 /// Reads beyond the end of a file mapped by nobody but this test.

@@ -79,21 +79,36 @@ pub fn while_registering(registry: &Registry, times: u32) -> dyn_metrics::Result
     Ok(failed)
 }
 
-/// Makes `times` segments in `directory`, and in each claims a slot in one thread while another one forks, up to
-/// `latest` later. The children count once and live on until their standard input ends; how many of them hung.
+/// A segment in which a forked child of this process has no slot yet.
+pub struct Claimable {
+    gauge: Gauge,
+    counter: Counter,
+}
+
+/// Makes `times` segments in `directory`, to be claimed by a child.
 ///
 /// # Errors
 /// Those of registration.
+pub fn claimable(directory: &Path, times: u32) -> dyn_metrics::Result<Vec<Claimable>> {
+    let open = |n| {
+        let path = directory.join(format!("claimed-{n}"));
+        let registry = Registry::builder().path(path).max_bytes(512 << 10).processes(16).open()?;
+        let gauge = registry.gauge("claimed", "Set once by each process")?;
+        Ok(Claimable { gauge, counter: registry.counter("counted_total", "Counts")? })
+    };
+    (0..times).map(open).collect()
+}
+
+/// In each segment claims a slot in one thread, with a gauge of 1, while another one forks, up to `latest` later.
+/// The children count once, set the gauge to 100 and live on until their standard input ends; how many of them hung.
 ///
 /// # Panics
 /// When the kernel refuses to fork.
-pub fn while_claiming(directory: &Path, times: u32, latest: Duration) -> dyn_metrics::Result<u32> {
+pub fn while_claiming(segments: Vec<Claimable>, latest: Duration) -> usize {
     let (mut done, told) = std::io::pipe().expect("a pipe");
-    for n in 0..times {
-        let path = directory.join(format!("claimed-{n}"));
-        let registry = Registry::builder().path(path).max_bytes(512 << 10).processes(16).open()?;
-        let (gauge, counter) =
-            (registry.gauge("claimed", "Set once")?, registry.counter("counted_total", "Counts")?);
+    let times = segments.len();
+    for (n, Claimable { gauge, counter }) in (0..).zip(segments) {
+        let childs_gauge = gauge.clone();
         let barrier = Arc::new(Barrier::new(2));
         let (claims, mut told) = (Arc::clone(&barrier), told.try_clone().expect("a pipe"));
         let thread = std::thread::spawn(move || {
@@ -108,13 +123,17 @@ pub fn while_claiming(directory: &Path, times: u32, latest: Duration) -> dyn_met
         }
         child(move || {
             counter.inc();
+            if n % 3 > 0 {
+                std::thread::sleep(latest * 10); // the parent has its slot by now
+            }
+            childs_gauge.set(100);
             let _ = told.write_all(b".");
             nix::unistd::alarm::set(10 * HANGS_AFTER);
             wait_for_end_of_input();
         });
         thread.join().expect("the claiming thread doesn't panic");
     }
-    let mut counted = vec![0; times as usize];
+    let mut counted = vec![0; times];
     drop(told);
     // Ends early when all children that had not answered have been killed by their alarm.
     let mut filled = 0;
@@ -124,7 +143,7 @@ pub fn while_claiming(directory: &Path, times: u32, latest: Duration) -> dyn_met
             _ => break,
         }
     }
-    Ok(times - filled as u32)
+    times - filled
 }
 
 /// Waits until the other end of standard input is closed, and leaves what is written there to others.

@@ -1,12 +1,14 @@
 //! What the tests that cross crates and processes share.
 
 pub mod bytes;
+pub mod delays;
 pub mod every_kind;
 pub mod forks;
 pub mod golden;
 pub mod host;
 pub mod reading;
 pub mod refusals;
+pub mod rseq;
 pub mod scene;
 pub mod servers;
 pub mod stage;

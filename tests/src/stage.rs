@@ -117,6 +117,17 @@ impl Stage {
         self.start(command, &self.segment(), &[]).expect("the peer attaches")
     }
 
+    /// As [`Self::peer`], where the kernel knows no rseq call.
+    ///
+    /// # Panics
+    /// When it can't attach.
+    #[must_use]
+    pub fn peer_without_rseq_call(&self) -> Peer {
+        let mut command = Command::new(program("peer"));
+        crate::rseq::deny(&mut command);
+        self.start(command, &self.segment(), &[]).expect("the peer attaches")
+    }
+
     fn start(&self, mut command: Command, path: &Path, options: &[&str]) -> Result<Peer, String> {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         command.arg("serve").arg(self.path("control")).current_dir(self.directory.path());

@@ -126,14 +126,14 @@ fn every_number_type_counts_into_the_same_series() {
 }
 
 fn create(registry: &Registry, kind: Kind, name: &str) -> Result<(), Error> {
-    let opts = Opts::new(name, "").states(&["on"]);
+    let opts = Opts::new(name, "");
     match kind {
         Kind::Counter => registry.create::<Counter>(&opts).map(drop),
         Kind::Gauge => registry.create::<Gauge>(&opts).map(drop),
         Kind::Histogram => registry.create::<Histogram>(&opts).map(drop),
         Kind::Tally => registry.create::<Tally>(&opts).map(drop),
         Kind::Info => registry.create::<Info>(&opts).map(drop),
-        _ => registry.create::<StateSet>(&opts).map(drop),
+        _ => registry.create::<StateSet>(&opts.states(&["on"])).map(drop),
     }
 }
 

@@ -115,19 +115,22 @@ fn a_fork_beside_a_registering_thread_never_hangs_the_child() {
 }
 
 /// Has `parent` fork `times` children, up to `microseconds` after a claim of its own began, and kills it.
-fn dies_after_forking_while_it_claims(stage: &Stage, mut parent: Peer, times: u32, microseconds: u32) {
-    let command = format!("fork-while-claiming {} {times} {microseconds}", stage.path("").display());
-    assert_eq!(parent.number(&command), 0.0);
+fn dies_after_forking_while_it_claims(stage: &Stage, mut first: Peer, times: u32, microseconds: u32) {
+    first.done(&format!("make-claimable {} {times}", stage.path("").display()));
+    let mut parent = stage.fork(&mut first); // which has no slots yet
+    first.kill();
+    assert_eq!(parent.number(&format!("fork-while-claiming {microseconds}")), 0.0);
     let segments: Vec<_> = (0..times).map(|n| stage.path(&format!("claimed-{n}"))).collect();
     for path in &segments {
-        assert_eq!(held_slots(path).len(), 1, "the parent holds a slot of each");
+        assert_eq!(held_slots(path).len(), 2, "parent and child hold a slot of each");
+        assert_eq!(number(&snapshot(path), "claimed"), Some(101.0), "a gauge each");
     }
     let children = parent.kill_and_keep_children();
     for path in &segments {
-        wait_for("the release of a dead parent's slot", || held_slots(path).is_empty().then_some(()));
+        wait_for("the release of a dead parent's slot", || (held_slots(path).len() == 1).then_some(()));
         let seen = snapshot(path);
         assert_eq!(number(&seen, "counted_total"), Some(1.0));
-        assert_eq!(number(&seen, "claimed").unwrap_or(0.0), 0.0);
+        assert_eq!(number(&seen, "claimed"), Some(100.0), "the child's");
     }
     drop(children);
 }

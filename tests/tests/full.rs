@@ -149,11 +149,12 @@ fn a_segment_is_made_under_a_temporary_name_where_proc_is_missing_and_leaves_non
         let registry = Registry::open_at(&path).expect("just enough room");
         let counter = registry.counter("x_total", "").expect("a counter");
         counter.inc();
-        // Without /proc no process slot can be claimed; the gauge works for its owner.
+        // Nothing of the rest needs /proc either.
         let gauge = registry.gauge("gauge", "").expect("a gauge");
         gauge.set(3);
         assert_eq!((counter.value(), gauge.value()), (1, 3));
-        assert_eq!(counted(&path, Statistic::PrivateNoSlot), 1);
+        assert_eq!(counted(&path, Statistic::PrivateNoSlot), 0);
+        assert_eq!(number(&snapshot(&path), "gauge"), Some(3.0));
         let mut names: Vec<_> =
             directory.read_dir().expect("it").map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
@@ -455,4 +456,19 @@ fn a_family_that_finds_no_space_hands_out_private_handles_that_count() {
         "no hole"
     );
     assert_sound(&path);
+}
+
+#[test]
+fn attaching_allocates_no_more_than_the_segment_s_limit_whatever_length_the_file_has() {
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let (path, copy) = (directory.path().join("segment"), directory.path().join("copy"));
+    segment_of(&path, 256 << 10).counter("x_total", "").expect("a counter").inc();
+    fs::copy(&path, &copy).expect("a copy");
+    let file = fs::OpenOptions::new().write(true).open(&copy).expect("the copy");
+    file.set_len(200 * MIB).expect("a long hole");
+    Registry::open_at(&copy).expect("attached").counter("x_total", "").expect("the counter").inc();
+    let metadata = file.metadata().expect("its numbers");
+    assert!(metadata.blocks() * 512 <= 256 << 10, "{} bytes allocated", metadata.blocks() * 512);
+    assert_eq!(metadata.len(), 200 * MIB, "never truncated");
+    assert_eq!(number(&snapshot(&copy), "x_total"), Some(2.0));
 }

@@ -241,3 +241,36 @@ fn a_state_set_shows_what_was_set_last_by_a_living_process() {
     };
     assert_eq!((&states[..], *bits), (&["starting".to_owned(), "ready".to_owned()][..], 0b10));
 }
+
+#[test]
+fn states_of_the_dead_are_joined_in_mode_max_and_intersected_in_mode_min() {
+    let stage = Stage::new();
+    let peer = |on: u8| {
+        let mut peer = stage.peer();
+        for mode in ["max", "min"] {
+            peer.done(&format!("register state {mode} {mode}"));
+            peer.done(&format!("update {mode} {on}"));
+        }
+        peer
+    };
+    for on in [0, 1] {
+        peer(on).kill();
+        wait_for_slots(&stage, 0);
+    }
+    // The third takes the cells over a second time: what the first two left are 0b01 and 0b10.
+    for on in [0, 1] {
+        let third = peer(on);
+        let seen = stage.snapshot();
+        assert_eq!([bits(&seen, "max"), bits(&seen, "min")], [0b11, 0], "{on} is on in the last one");
+        third.kill();
+        wait_for_slots(&stage, 0);
+    }
+    assert_eq!(statistic(&stage.snapshot(), Statistic::GaugeTakeovers), 6);
+}
+
+fn bits(seen: &Snapshot, name: &str) -> u64 {
+    match series(seen, name, &[]).unwrap().value {
+        Value::StateSet { bits, .. } => bits,
+        _ => panic!("{name} is a state set"),
+    }
+}

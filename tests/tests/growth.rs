@@ -96,7 +96,7 @@ fn a_family_at_its_limit_hands_out_the_overflow_series() {
     assert_eq!(labelled(&seen, "capped_total", &[("n", "__overflow__")]), Some(15.0));
     assert_eq!(labelled(&seen, "capped_total", &[("n", "9")]), Some(1.0));
     assert_eq!(statistic(&seen, Statistic::RefusedSeriesLimit), 15);
-    let report = segment(&seen).families.iter().find(|family| family.name == "capped_total").unwrap();
+    let report = segment(&seen).families.iter().find(|family| &*family.name == "capped_total").unwrap();
     assert_eq!(report.refused, 15);
     // Another process meets the same limit, and its own registrations don't move it.
     let mut other = stage.peer();

@@ -4,18 +4,22 @@ use std::collections::HashSet;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use dyn_metrics::{Counter, Opts, Registry};
 use dyn_metrics_layout::header::{BYTES, Header, MAGIC};
+use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_reader::{Collector, SegmentState, Statistic};
-use dyn_metrics_tests::reading::{assert_whole, number, series_count, statistic, total};
+use dyn_metrics_tests::reading::{
+    assert_sound, assert_whole, by_pid, number, series_count, statistic, total,
+};
 use dyn_metrics_tests::servers::{have, wait_for};
 use dyn_metrics_tests::stage::{Peer, Stage, held_slots, snapshot};
 
-/// A peer that has counted `value` in `kept_total`, and set the gauge `running` if it is to hold a slot.
-fn counting(stage: &Stage, value: u32, holds_slot: bool, options: &[&str]) -> Peer {
+/// A peer that has counted `value` in `kept_total`, and set the gauge `running` if it is to.
+fn counting(stage: &Stage, value: u32, sets_gauge: bool, options: &[&str]) -> Peer {
     let mut peer = stage.peer_with(options);
     peer.done("register counter kept_total");
     peer.done(&format!("update kept_total {value}"));
-    if holds_slot {
+    if sets_gauge {
         peer.done("register gauge running livesum");
         peer.done("update running 1");
     }
@@ -55,9 +59,9 @@ fn yesterday_s_segment_is_continued() {
 }
 
 #[test]
-fn fresh_is_refused_while_a_process_holds_a_slot() {
+fn fresh_is_refused_while_a_process_is_attached_even_if_it_only_counts() {
     let stage = Stage::new();
-    let peer = counting(&stage, 2, true, &[]);
+    let peer = counting(&stage, 2, false, &[]);
     let old = inode(&stage.segment());
     let error = stage.try_peer(&stage.segment(), &["fresh"]).unwrap_err();
     assert!(error.contains(&format!("pid {}", peer.pid())) && error.contains("force"), "{error}");
@@ -134,6 +138,32 @@ fn after_a_replacement_readers_merge_the_old_file_and_new_registrations_go_to_th
     warm.done("series labelled_total 100 0 6");
     let seen = stage.snapshot();
     assert_eq!((series_count(&seen, "labelled_total"), total(&seen, "labelled_total")), (6, 9.0));
+}
+
+#[test]
+fn a_process_with_a_gauge_in_both_files_counts_with_the_newer() {
+    let stage = Stage::new();
+    let mut moving = stage.peer();
+    let mut staying = stage.peer();
+    for (peer, value) in [(&mut moving, 5), (&mut staying, 100)] {
+        peer.done("register gauge held livesum");
+        peer.done("register gauge each liveall");
+        peer.done(&format!("update held {value}"));
+        peer.done(&format!("update each {value}"));
+    }
+    std::fs::rename(stage.segment(), stage.path("segment.superseded-00000000000000aa")).unwrap();
+    for name in ["held livesum", "each liveall"] {
+        moving.done(&format!("register gauge {name}"));
+    }
+    moving.done("update held 7");
+    moving.done("update each 7");
+    let seen = stage.snapshot();
+    assert_whole(&seen);
+    assert_eq!(seen.segments.len(), 2);
+    assert_eq!(number(&seen, "held"), Some(107.0));
+    let mut each: Vec<_> = by_pid(&seen, "each").into_iter().map(|(_, value)| value).collect();
+    each.sort_by(f64::total_cmp);
+    assert_eq!(each, [7.0, 100.0]);
 }
 
 /// The offsets of the header's creation time, and of the first index table's length.
@@ -378,4 +408,36 @@ fn a_process_counts_into_two_segments_at_once() {
     assert_eq!(number(&snapshot(&second), "other"), Some(4.0));
     let slots: HashSet<_> = [stage.segment(), second].iter().map(|path| held_slots(path).len()).collect();
     assert_eq!(slots, HashSet::from([1]), "one slot in each");
+}
+
+#[test]
+fn a_family_that_moves_to_a_new_segment_while_others_look_series_up_never_mixes_the_two() {
+    let stage = Stage::new();
+    let options = || Registry::builder().path(stage.segment()).max_bytes(512 << 10).processes(16);
+    let family = options().open().unwrap().family::<Counter>(&Opts::new("moved_total", ""), &["n"]).unwrap();
+    for n in 0..50 {
+        family.with(&[&n.to_string()]).inc();
+    }
+    let moves = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while moves.load(Ordering::Relaxed) < 100 {
+                    let counter = family.try_with(&["49"]).expect("a series of one segment or the other");
+                    assert!(!counter.is_private());
+                    counter.inc();
+                }
+            });
+        }
+        for n in 0..100 {
+            let other = options().fresh(true).force(true).open().unwrap();
+            // What lies where in the new segment differs from round to round.
+            let filler = other.family::<Counter>(&Opts::new("filler_total", ""), &["n"]).unwrap();
+            (0..n % 40).for_each(|n: u32| filler.with(&[&n.to_string()]).inc());
+            family.with(&[&format!("new {n}")]).inc(); // the family moves
+            assert_sound(&stage.segment());
+            moves.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert_sound(&stage.segment());
 }

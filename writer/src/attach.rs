@@ -140,7 +140,9 @@ fn check_file(path: &Path, stat: &FileStat, options: &Builder) -> Result<()> {
         return Err(Error::Owner { path: path.to_owned(), found: stat.st_uid, expected: me });
     }
     if stat.st_nlink > 1 {
-        return Err(Error::Links { path: path.to_owned(), found: stat.st_nlink });
+        #[allow(clippy::unnecessary_cast, reason = "32 bits wide on aarch64")]
+        let found = stat.st_nlink as u64;
+        return Err(Error::Links { path: path.to_owned(), found });
     }
     Ok(())
 }

@@ -8,13 +8,12 @@ use dyn_metrics_layout::file::BIRTH_INFIX;
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::{index, process};
 use nix::errno::Errno;
-use nix::fcntl::RenameFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::error::{Error, Result};
 use crate::options::Builder;
-use crate::sys;
+use crate::sys::{self, Rename};
 
 /// Makes a segment under `path`; none when somebody else made one first.
 pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
@@ -48,7 +47,7 @@ fn create_by_rename(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
     let fd =
         sys::create_new(&temporary).map_err(|errno| failed(path, "create a file in its directory", errno))?;
     let made = fill(&fd, path, options)
-        .and_then(|()| named(sys::rename(&temporary, path, RenameFlags::RENAME_NOREPLACE), path, fd));
+        .and_then(|()| named(sys::rename(&temporary, path, Rename::NoReplace), path, fd));
     if !matches!(made, Ok(Some(_))) {
         let _ = std::fs::remove_file(&temporary);
     }
@@ -120,6 +119,11 @@ fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
     let common = options.encode_common_labels()?;
     let filesystem_bytes = stat.blocks().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(4096));
     let plan = plan(options, filesystem_bytes, common.len() as u32);
+    if let Some(found) = options.max_bytes.filter(|most| *most < plan.initial_bytes) {
+        let slots = plan.header.process_slots;
+        let expected = format!("at least {} with {slots} process slots", plan.initial_bytes);
+        return Err(Error::Option { option: "max_bytes", found: found.to_string(), expected });
+    }
     sys::allocate(fd, 0, plan.initial_bytes).map_err(at("allocate it"))?;
     write(fd, &plan, &common).map_err(|source| Error::Io {
         path: path.to_owned(),

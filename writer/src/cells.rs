@@ -9,7 +9,7 @@ use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 
 use crate::once_map::OnceValue;
-use crate::percpu::{self, Table};
+use crate::percpu::{self, Blocks, Table};
 use crate::segment::{Granted, Segment};
 
 /// An extent as this process reaches it: checked once, mapped, never released.
@@ -20,7 +20,7 @@ pub(crate) struct LocalExtent {
     words: u32,
     cpus: u32,
     /// Address of each CPU's block; 0 until this process has seen it.
-    entries: &'static [AtomicUsize],
+    blocks: Blocks,
     shared: &'static [AtomicU64],
 }
 
@@ -32,23 +32,21 @@ impl LocalExtent {
             segment.reach(offset)?.copy(offset, &mut bytes)?;
             let extent = Extent::decode(&bytes, offset)?;
             let shared = segment.reach(extent.shared)?.words(extent.shared, extent.words as usize)?;
-            let cpus = if segment.per_cpu { extent.cpus } else { 0 };
-            let entries: Box<[AtomicUsize]> = (0..cpus).map(|_| AtomicUsize::new(0)).collect();
-            Ok(Self {
-                segment,
-                offset,
-                words: extent.words,
-                cpus: extent.cpus,
-                entries: Box::leak(entries),
-                shared,
-            })
+            let blocks = Blocks::new(if segment.per_cpu { extent.cpus } else { 0 });
+            Ok(Self { segment, offset, words: extent.words, cpus: extent.cpus, blocks, shared })
         })
     }
 
     /// Gives this process the block of the CPU it runs on, making it if there is none. Async-signal-safe.
     fn install_current_cpu(&self) {
-        let Some(cpu) = percpu::current_cpu() else { return };
-        let Some(entry) = self.entries.get(cpu as usize) else { return };
+        if self.blocks.is_empty() {
+            return; // by decision: no rseq, or a family with a shared block only
+        }
+        let entry_of = |cpu| self.blocks.entry(cpu).map(|entry| (cpu, entry));
+        let Some((cpu, entry)) = percpu::current_cpu().and_then(entry_of) else {
+            self.segment.count_lost_rseq();
+            return;
+        };
         if entry.load(crate::local::Ordering::Relaxed) != 0
             || self.segment.no_blocks.load(crate::local::Ordering::Relaxed)
         {
@@ -106,6 +104,8 @@ enum Home {
     Extent(&'static LocalExtent),
     /// Words of this process alone.
     Private,
+    /// Words that nobody reads: of handles beyond the number that get words of their own.
+    Sink,
 }
 
 /// What the cells of one series have beside the hot path's two words; leaked, one for each handle's series.
@@ -116,19 +116,34 @@ struct Cold {
     shared: &'static [AtomicU64],
 }
 
+impl Cold {
+    /// Adds `n` to a word of the shared block.
+    #[inline]
+    fn add_u64(&self, index: usize, n: u64) {
+        if let Some(word) = self.shared.get(index) {
+            extent::add_shared(word, n);
+        }
+    }
+
+    /// Adds `x` to a double of the shared block.
+    fn add_f64(&self, index: usize, x: f64) {
+        if let Some(word) = self.shared.get(index) {
+            extent::add_shared_float(word, x);
+        }
+    }
+}
+
 /// The cells of one series: a run of words in each block of an extent.
 ///
 /// Copied freely; what it points to is never released.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cells {
     table: Table,
-    byte_offset: u32,
-    words: u32,
     cold: &'static Cold,
 }
 
-/// Private cells leaked so far; beyond a limit they are shared, so that a host which asks again and again
-/// after a refusal doesn't grow.
+/// Private cells leaked so far; beyond a limit updates go to words that nobody reads, so that a host which asks
+/// again and again after a refusal doesn't grow.
 static PRIVATE_CELLS: AtomicUsize = AtomicUsize::new(0);
 const MOST_PRIVATE_CELLS: usize = 4096;
 
@@ -143,64 +158,77 @@ impl Cells {
                 len: 8 * (first + words) as u64,
             })?;
         Ok(Self {
-            table: Table::new(extent.entries),
-            byte_offset: (8 * first) as u32,
-            words: words as u32,
+            table: Table::new(extent.blocks, 8 * first),
             cold: Box::leak(Box::new(Cold { home: Home::Extent(extent), first, shared })),
         })
     }
 
     /// Cells that nobody else sees.
     pub(crate) fn private(words: usize) -> Self {
-        static SHARED: OnceValue<Cold> = OnceValue::new();
-        let make = |words: usize| {
+        static SINK: OnceValue<Cold> = OnceValue::new();
+        let make = |home, words: usize| {
             let shared = Box::leak((0..words).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
-            Cold { home: Home::Private, first: 0, shared }
+            Cold { home, first: 0, shared }
         };
         let count = PRIVATE_CELLS.fetch_add(1, crate::local::Ordering::Relaxed);
         let most = dyn_metrics_layout::record::MAX_BOUNDS + 2;
-        let common = if count < MOST_PRIVATE_CELLS { None } else { SHARED.get_or(|| Some(make(most))) };
-        let cold = common.unwrap_or_else(|| Box::leak(Box::new(make(words))));
-        Self { table: Table::EMPTY, byte_offset: 0, words: words as u32, cold }
+        let sink = || SINK.get_or(|| Some(make(Home::Sink, most)));
+        let sink = if count < MOST_PRIVATE_CELLS { None } else { sink() };
+        let cold = sink.unwrap_or_else(|| Box::leak(Box::new(make(Home::Private, words))));
+        Self { table: Table::EMPTY, cold }
     }
 
     /// Adds `n` to word `index`.
     #[inline]
     pub(crate) fn add_u64(&self, index: usize, n: u64) {
-        debug_assert!(index < self.words as usize);
+        debug_assert!(index < self.cold.shared.len());
+        if !self.table.is_used() {
+            self.cold.add_u64(index, n);
+            return;
+        }
         // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
-        if !unsafe { self.table.add_u64(self.byte_offset as usize + 8 * index, n) } {
-            self.add_u64_cold(index, n);
+        if !unsafe { self.table.add_u64(index, n) } {
+            self.add_u64_without_block(index, n);
+        }
+    }
+
+    /// Adds 1 to word `index`.
+    #[inline]
+    pub(crate) fn add_one(&self, index: usize) {
+        debug_assert!(index < self.cold.shared.len());
+        if !self.table.is_used() {
+            self.cold.add_u64(index, 1);
+            return;
+        }
+        // SAFETY: as in add_u64.
+        if !unsafe { self.table.add_one(index) } {
+            self.add_u64_without_block(index, 1);
         }
     }
 
     /// Adds `x` to word `index`, a double.
     #[inline]
     pub(crate) fn add_f64(&self, index: usize, x: f64) {
-        debug_assert!(index < self.words as usize);
-        // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
-        if !unsafe { self.table.add_f64(self.byte_offset as usize + 8 * index, x) } {
-            self.add_f64_cold(index, x);
+        debug_assert!(index < self.cold.shared.len());
+        if !self.table.is_used() {
+            self.cold.add_f64(index, x);
+            return;
+        }
+        // SAFETY: as in add_u64.
+        if !unsafe { self.table.add_f64(index, x) } {
+            self.add_f64_without_block(index, x);
         }
     }
 
     #[cold]
-    fn add_u64_cold(&self, index: usize, n: u64) {
-        self.cold.shared[index].fetch_add(n, Ordering::Relaxed);
+    fn add_u64_without_block(&self, index: usize, n: u64) {
+        self.cold.add_u64(index, n);
         self.install();
     }
 
     #[cold]
-    fn add_f64_cold(&self, index: usize, x: f64) {
-        let word = &self.cold.shared[index];
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let sum = (f64::from_bits(seen) + x).to_bits();
-            match word.compare_exchange_weak(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
+    fn add_f64_without_block(&self, index: usize, x: f64) {
+        self.cold.add_f64(index, x);
         self.install();
     }
 
@@ -215,6 +243,7 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_u64(self.cold.first + index),
             Home::Private => self.cold.shared[index].load(Ordering::Relaxed),
+            Home::Sink => 0,
         }
     }
 
@@ -223,6 +252,7 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_f64(self.cold.first + index),
             Home::Private => f64::from_bits(self.cold.shared[index].load(Ordering::Relaxed)),
+            Home::Sink => 0.0,
         }
     }
 
@@ -236,7 +266,7 @@ impl Cells {
 
     /// Whether the cells belong to this process alone.
     pub(crate) fn is_private(&self) -> bool {
-        matches!(self.cold.home, Home::Private)
+        !matches!(self.cold.home, Home::Extent(_))
     }
 }
 

@@ -129,6 +129,18 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An option of a metric that its kind doesn't have, or out of range.
+    #[error("metric {}: option {option}: found {found}, expected {expected}", shorten(metric))]
+    MetricOption {
+        /// The metric's name.
+        metric: String,
+        /// Name of the option.
+        option: &'static str,
+        /// What was given.
+        found: String,
+        /// What is possible.
+        expected: String,
+    },
     /// A name is not allowed.
     #[error("{what} {} {reason}", shorten(name))]
     Name {

@@ -1,11 +1,12 @@
 //! Families: series of one name that differ in their labels.
 
-use crate::local::{AtomicPtr, Ordering};
+use crate::local::{AtomicUsize, Ordering};
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use dyn_metrics_layout::record::{self, MAX_RECORD, Series};
+use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::record::{self, MAX_RECORD, Series, State};
+use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::error::{Error, Result, difference, shorten};
@@ -13,10 +14,14 @@ use crate::lookup::Identity;
 use crate::metric::Metric;
 use crate::opts::Opts;
 use crate::registry::Registry;
-use crate::segment::Segment;
+use crate::segment::{Granted, Refusal, Segment};
+use crate::series_cache::{Address, Content, Key, SeriesCache};
 
 /// Label value of the series that stands for all beyond a family's limit.
 pub const OVERFLOW: &str = "__overflow__";
+
+/// At a family's limit, how many look-ups go by between two looks at what the segment's name leads to.
+const OVERFLOWS_BETWEEN_LOOKS: usize = 1024;
 
 /// A family of a segment, as this process knows it; never released.
 pub(crate) struct FamilyCore {
@@ -63,6 +68,32 @@ impl FamilyCore {
             bounds: Box::leak(family.bounds.iter().collect()),
             states: Box::leak(family.states.iter().map(str::to_owned).collect()),
         }
+    }
+
+    /// An error that names this family.
+    fn error(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Layout(source @ dyn_metrics_layout::Error::TooLong { .. }) => {
+                Error::TooLong { metric: self.name.clone(), source }
+            }
+            other => self.segment.error("a series", other),
+        }
+    }
+
+    fn state(&self) -> Granted<&'static State> {
+        self.segment.at(record::state_offset(self.offset))
+    }
+
+    /// Whether the family is at its limit of series.
+    pub(crate) fn is_full(&self) -> Granted<bool> {
+        Ok(load_acquire(&self.state()?.series) >= u64::from(self.max_series)) // pairs with: Segment::series()
+    }
+
+    /// Counts a look-up that got the overflow series.
+    pub(crate) fn count_refused_series(&self) -> Granted<()> {
+        self.state()?.refused.fetch_add(1, Ordering::Relaxed);
+        self.segment.count(Statistic::RefusedSeriesLimit, 1);
+        Ok(())
     }
 
     /// Whether `opts` describes this family; the first difference names both sides.
@@ -172,7 +203,7 @@ impl LabelPlan {
     pub(crate) fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
         self.with_identity(core, values, |bytes, _| {
             let identity = Identity::series(core.segment, bytes);
-            core.segment.find_record(&identity).map_err(|r| core.segment.error("a series", r))
+            core.segment.find_record(&identity).map_err(|r| core.error(r))
         })
     }
 
@@ -182,7 +213,7 @@ impl LabelPlan {
             let labels = &bytes[IDENTITY_HEAD..IDENTITY_HEAD + labels_len];
             let count = self.labels.len() as u32;
             let registered = core.segment.series(core, bytes, labels, count, overflow);
-            registered.map_err(|r| core.segment.refused(core.segment.error("a series", r)))
+            registered.map_err(|r| core.segment.refused(core.error(r)))
         })
     }
 
@@ -191,28 +222,43 @@ impl LabelPlan {
         if let Some(offset) = self.register(core, values, false)? {
             return Ok(offset);
         }
-        // Constant labels too: handles that differ in them alone must not pass the limit either.
+        let (plan, values) = self.overflow();
+        let offset = plan.register(core, &values, true)?;
+        offset.ok_or_else(|| core.error(Refusal::Kernel(nix::errno::Errno::ENOSPC)))
+    }
+
+    /// The overflow series, if it is registered.
+    fn find_overflow(&self, core: &'static FamilyCore) -> Result<Option<u64>> {
+        let (plan, values) = self.overflow();
+        plan.find(core, &values)
+    }
+
+    /// Names and values of the overflow series. Constant labels too: handles that differ in them alone must not
+    /// pass the limit either.
+    fn overflow(&self) -> (Self, Vec<&'static str>) {
         let names: Vec<&str> = self.labels.iter().map(|(name, _)| name.as_str()).collect();
-        let offset = Self::new(&[], &names).register(core, &vec![OVERFLOW; names.len()], true)?;
-        offset.ok_or_else(|| {
-            core.segment.error("a series", crate::segment::Refusal::Kernel(nix::errno::Errno::ENOSPC))
-        })
+        (Self::new(&[], &names), vec![OVERFLOW; names.len()])
     }
 }
 
 const _: () = assert!(IDENTITY_HEAD == Series::identity_range(56).end - 40);
 
-struct Inner {
+struct Inner<M> {
     registry: Registry,
     opts: Opts,
     kind: Kind,
     plan: LabelPlan,
-    core: AtomicPtr<FamilyCore>,
+    cache: SeriesCache<M>,
+    /// Look-ups that ended in a private handle.
+    failures: AtomicUsize,
+    /// Look-ups at the family's limit.
+    overflows: AtomicUsize,
 }
 
 /// Series of one name, found or made by the values of their labels.
 ///
-/// Cheap to clone, `Send` and `Sync`. A look-up of a series that exists makes no system call.
+/// Cheap to clone, `Send` and `Sync`. A look-up of a series that exists makes no system call. A family remembers
+/// the handles it has handed out: about 200 bytes for each series that was asked for.
 ///
 /// ```
 /// # fn main() -> Result<(), dyn_metrics::Error> {
@@ -231,13 +277,12 @@ struct Inner {
 /// # }
 /// ```
 pub struct Family<M> {
-    inner: Arc<Inner>,
-    metric: PhantomData<fn() -> M>,
+    inner: Arc<Inner<M>>,
 }
 
 impl<M> Clone for Family<M> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), metric: PhantomData }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -257,19 +302,47 @@ impl<M: Metric> Family<M> {
             opts: opts.clone(),
             kind: M::KIND,
             plan: LabelPlan::new(&opts.labels, names),
-            core: AtomicPtr::new(std::ptr::from_ref(core).cast_mut()),
+            cache: SeriesCache::new(core),
+            failures: AtomicUsize::new(0),
+            overflows: AtomicUsize::new(0),
         };
-        Ok(Self { inner: Arc::new(inner), metric: PhantomData })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The series with these label values, in the order of the family's label names; found or made.
     ///
-    /// Cost: a hash and a search of the index when it exists, no system call; a registration otherwise.
+    /// Cost: a hash of the values and a comparison when they were asked for before: no lock, no allocation, no
+    /// system call. A search of the index when the series exists; a registration otherwise. Threads that ask for
+    /// the same series don't disturb each other.
     /// Errors: none. What can't be had is counted, and the handle's cell is then private to the caller.
+    #[inline]
     #[must_use]
     pub fn with(&self, values: &[&str]) -> M {
-        self.try_with(values).unwrap_or_else(|error| {
-            log::warn!("{error}; counting privately");
+        match self.inner.cache.get::<Content>(values) {
+            Some(handle) => handle.clone(),
+            None => self.with_new::<Content>(values),
+        }
+    }
+
+    /// As [`Self::with`], for values that are literals: told apart by where they lie, which is cheaper.
+    ///
+    /// Equal values at different places are the same series.
+    #[inline]
+    #[must_use]
+    pub fn with_static(&self, values: &[&'static str]) -> M {
+        match self.inner.cache.get::<Address>(values) {
+            Some(handle) => handle.clone(),
+            None => self.with_new::<Address>(values),
+        }
+    }
+
+    #[cold]
+    fn with_new<K: Key>(&self, values: &[&str]) -> M {
+        self.find_or_make::<K>(values).unwrap_or_else(|error| {
+            // Whoever asks again and again is told ever more rarely.
+            if (self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
+                log::warn!("{error}; counting privately");
+            }
             M::private(self.core().bounds, self.core().states)
         })
     }
@@ -279,33 +352,69 @@ impl<M: Metric> Family<M> {
     /// # Errors
     /// [`Error::LabelCount`], [`Error::TooLong`], [`Error::Full`] and what concerns a damaged segment.
     pub fn try_with(&self, values: &[&str]) -> Result<M> {
-        if let Some(series) = self.find(values)? {
-            return M::attach(self.core(), series);
+        match self.inner.cache.get::<Content>(values) {
+            Some(handle) => Ok(handle.clone()),
+            None => self.find_or_make::<Content>(values),
+        }
+    }
+
+    fn find_or_make<K: Key>(&self, values: &[&str]) -> Result<M> {
+        let core = self.core();
+        if let Some(found) = self.find_handle::<K>(core, values)? {
+            return Ok(found);
+        }
+        if let Some(series) = self.known_overflow(core)? {
+            return M::attach(core, series);
         }
         let core = self.current_core()?;
         M::attach(core, self.inner.plan.find_or_register(core, values)?)
     }
 
+    /// The overflow series of a family that is at its limit, without a system call; now and then none, so that
+    /// the caller sees whether the segment was replaced.
+    fn known_overflow(&self, core: &'static FamilyCore) -> Result<Option<u64>> {
+        let refuse = |refusal| core.segment.refused(core.error(refusal));
+        if !core.is_full().map_err(refuse)? {
+            return Ok(None);
+        }
+        let found = self.inner.plan.find_overflow(core)?;
+        let asked = self.inner.overflows.fetch_add(1, Ordering::Relaxed);
+        if found.is_some() && !asked.is_multiple_of(OVERFLOWS_BETWEEN_LOOKS) {
+            core.count_refused_series().map_err(refuse)?;
+            return Ok(found);
+        }
+        Ok(None)
+    }
+
     /// The series with these label values, if it is registered.
     #[must_use]
     pub fn get(&self, values: &[&str]) -> Option<M> {
-        let series = self.find(values).ok().flatten()?;
-        M::attach(self.core(), series).ok()
+        if let Some(handle) = self.inner.cache.get::<Content>(values) {
+            return Some(handle.clone());
+        }
+        self.find_handle::<Content>(self.core(), values).ok().flatten()
     }
 
-    fn find(&self, values: &[&str]) -> Result<Option<u64>> {
+    /// The handle of a series of `core` that is registered; remembered from now on.
+    fn find_handle<K: Key>(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<M>> {
+        let Some(series) = self.find(core, values)? else { return Ok(None) };
+        let handle = M::attach(core, series)?;
+        self.inner.cache.put::<K>(core, values, handle.clone());
+        Ok(Some(handle))
+    }
+
+    /// The series in `core`, which another thread may be about to replace: offsets mean nothing elsewhere.
+    fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
         let (found, expected) = (values.len(), self.inner.plan.given);
         if found != expected {
             let error = Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected };
-            return Err(self.core().segment.refused(error));
+            return Err(core.segment.refused(error));
         }
-        let core = self.core();
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 
-    fn core(&self) -> &'static FamilyCore {
-        let core = self.inner.core.load(Ordering::Acquire);
-        crate::registry::leaked(core)
+    pub(crate) fn core(&self) -> &'static FamilyCore {
+        self.inner.cache.core()
     }
 
     /// The family in the segment that the name leads to now; new series go there after a replacement.
@@ -315,7 +424,7 @@ impl<M: Metric> Family<M> {
             return Ok(core);
         }
         let moved = segment.family(&self.inner.opts, self.inner.kind)?;
-        self.inner.core.store(std::ptr::from_ref(moved).cast_mut(), Ordering::Release);
+        self.inner.cache.move_to(moved);
         Ok(moved)
     }
 }

@@ -9,7 +9,7 @@ use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
-use dyn_metrics_layout::{GaugeMode, Representation};
+use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment};
@@ -19,14 +19,17 @@ use crate::wipe;
 /// Most cells looked at in one series; a longer list is damaged.
 const MOST_CELLS: usize = 1 << 16;
 
-/// Gauges that nobody else sees leaked so far; beyond a limit they are one, so that a host which asks again and
-/// again after a refusal doesn't grow.
+/// Gauges that nobody else sees leaked so far; beyond a limit they are one whose value nobody reads, so that a
+/// host which asks again and again after a refusal doesn't grow.
 const MOST_PRIVATE: usize = 4096;
+/// In place of a series' offset: the gauge of all those beyond the limit.
+const SINK: u64 = u64::MAX;
 
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
     segment: Option<&'static Segment>,
     series: u64,
+    kind: Kind,
     mode: GaugeMode,
     keep_dead: u32,
     /// Address of the half to write, with its representation in the lowest two bits; 0 in a forked child.
@@ -51,32 +54,34 @@ impl GaugeCore {
     pub(crate) fn reach(
         segment: &'static Segment,
         series: u64,
+        kind: Kind,
         mode: GaugeMode,
         keep_dead: u32,
     ) -> Granted<&'static Self> {
-        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, mode, keep_dead)?))
+        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, kind, mode, keep_dead)?))
     }
 
     fn new(
         segment: Option<&'static Segment>,
         series: u64,
+        kind: Kind,
         mode: GaugeMode,
         keep_dead: u32,
     ) -> nix::Result<Self> {
         let words = wipe::words(2)?;
         let (own, fallen_back) = (&words[0], &words[1]);
-        Ok(Self { segment, series, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
+        Ok(Self { segment, series, kind, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
     pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
         static SHARED: OnceValue<GaugeCore> = OnceValue::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let make = || Self::new(None, 0, mode, 0).ok();
+        let make = |series| Self::new(None, series, Kind::Gauge, mode, 0).ok();
         if COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
-            Some(Box::leak(Box::new(make()?)))
+            Some(Box::leak(Box::new(make(0)?)))
         } else {
-            SHARED.get_or(make)
+            SHARED.get_or(|| make(SINK))
         }
     }
 
@@ -191,18 +196,8 @@ impl GaugeCore {
         let cell: &'static GaugeCell = segment.at(place)?;
         cell.begin(place, self.series, me, first);
         let head_place = gauges_place(self.series);
-        let head = segment.word(head_place)?;
-        let mut seen = load_acquire(head);
-        loop {
-            let older = Link::unpack(seen, head_place)?.unwrap_or(0);
-            let next = if older == 0 { 0 } else { Link::pack(older, place + gauge::NEXT) };
-            cell.next.store(next, Ordering::Relaxed);
-            let packed = Link::pack(place, head_place);
-            match head.compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok((cell.half(0), first)),
-                Err(now) => seen = now,
-            }
-        }
+        cell.publish(place, segment.word(head_place)?, head_place)?;
+        Ok((cell.half(0), first))
     }
 
     fn search(
@@ -251,7 +246,7 @@ impl GaugeCore {
         if segment.is_alive(reading.owner.slot, reading.owner.generation) {
             return Ok(None); // somebody else has taken it
         }
-        let taken = cell.take_over(place, &reading, me, first, self.mode);
+        let taken = cell.take_over(place, &reading, me, first, self.kind, self.mode);
         if taken.is_some() {
             segment.count(Statistic::GaugeTakeovers, 1);
         }
@@ -260,6 +255,9 @@ impl GaugeCore {
 
     /// What this process has set; none when it has set nothing. Claims no cell.
     pub(crate) fn value(&'static self) -> Option<Number> {
+        if self.series == SINK {
+            return None;
+        }
         let (half, representation) = match self.own.load(Ordering::Acquire) {
             0 => (self.private.half(0), self.private_representation()?),
             own => Self::unpack(own),

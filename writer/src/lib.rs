@@ -39,8 +39,8 @@
 //!   may fail; updating never does. `unwrap_or_default()` on a registration gives a handle that works and
 //!   that nobody else sees.
 //! - Counters, tallies and histograms are **per CPU**: an update is one restartable sequence in the current
-//!   CPU's cell (x86-64, Linux 4.18 and glibc 2.35 or later), otherwise an atomic instruction in a shared one.
-//!   Totals survive the death of any process at any instruction.
+//!   CPU's cell (x86-64 or aarch64, Linux 4.18, glibc 2.35 or later), otherwise an atomic instruction in a
+//!   shared one. Totals survive the death of any process at any instruction.
 //! - Gauges belong to a **process**; their family's [`GaugeMode`] says how readers combine them.
 //!
 //! # Forks, threads, signals
@@ -77,6 +77,7 @@ mod register;
 mod registry;
 mod replace;
 mod segment;
+mod series_cache;
 mod slot;
 mod sys;
 mod wipe;
@@ -97,10 +98,7 @@ pub use registry::Registry;
 /// Which path updates take in this process, and why: `rseq`, or `shared: REASON`.
 #[must_use]
 pub fn update_path() -> String {
-    match percpu::path() {
-        percpu::Path::Rseq => "rseq".to_owned(),
-        percpu::Path::Shared(reason) => format!("shared: {reason}"),
-    }
+    percpu::path().to_string()
 }
 
 /// The README's quick start, run as a test.

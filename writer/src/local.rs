@@ -3,8 +3,8 @@
 
 pub(crate) type AtomicBool = std::sync::atomic::AtomicBool;
 pub(crate) type AtomicI32 = std::sync::atomic::AtomicI32;
-pub(crate) type AtomicIsize = std::sync::atomic::AtomicIsize;
 pub(crate) type AtomicPtr<T> = std::sync::atomic::AtomicPtr<T>;
+pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
 pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
 pub(crate) type AtomicUsize = std::sync::atomic::AtomicUsize;
 pub(crate) use std::sync::atomic::{Ordering, fence};

@@ -28,7 +28,9 @@ pub(crate) mod sealed {
 /// A kind of handle: [`crate::Counter`], [`crate::Gauge`], [`crate::Histogram`] and the others.
 ///
 /// Handles are cheap to clone, `Send`, `Sync`, and their operations never fail. `default()` gives one whose
-/// cell is private to the caller, so that `registry.counter(..).unwrap_or_default()` always works.
+/// cell is private to the caller, so that `registry.counter(..).unwrap_or_default()` always works. A process
+/// that makes more than 4096 of such handles gets further ones whose updates go nowhere and whose value is 0:
+/// asking again and again after a refusal must not fill its memory.
 ///
 /// Sealed: the kinds are those of the format.
 #[allow(private_bounds, reason = "sealed")]

@@ -3,8 +3,11 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use dyn_metrics_layout::file::MAX_FILE_NAME;
 use dyn_metrics_layout::name::check_label_name;
 use dyn_metrics_layout::process;
+use nix::sys::stat::FileStat;
+use nix::unistd::Gid;
 
 use crate::error::{Error, Result, shorten};
 use crate::registry::Registry;
@@ -22,7 +25,7 @@ pub(crate) const MAX_PROCESS_LABELS: usize = process::MAX_TEXT - 16 - MAX_ROLE;
 /// Options for opening a segment; made by [`Registry::builder`].
 ///
 /// What concerns the file (sizes, mode, group, common labels) counts for the process that creates it; the
-/// others take what they find. What concerns this process (role, labels) counts for the first
+/// others take what they find. A file that replaces another has its mode and group, unless they are given. What concerns this process (role, labels) counts for the first
 /// opening of a segment in it.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -82,7 +85,8 @@ impl Builder {
         self
     }
 
-    /// Most processes that may own gauges at the same time, 1 to 4096; 512 unless the segment is tiny.
+    /// Most processes that may be attached at the same time, 1 to 4096; 512 unless the segment is tiny. Further
+    /// ones count all the same, but their gauges stay private.
     #[must_use]
     pub const fn processes(mut self, slots: u32) -> Self {
         self.processes = Some(slots);
@@ -159,8 +163,10 @@ impl Builder {
 
     fn check(&self) -> Result<()> {
         let path = self.path.as_os_str().as_bytes();
-        if path.is_empty() || path.contains(&0) {
-            let (found, expected) = (shorten(&self.path.to_string_lossy()), "the path of a file".to_owned());
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if name.is_empty() || path.contains(&0) || name.len() > MAX_FILE_NAME {
+            let found = shorten(&self.path.to_string_lossy());
+            let expected = format!("the path of a file, with a name of at most {MAX_FILE_NAME} bytes");
             return Err(Error::Option { option: "path", found, expected });
         }
         let range = |option, found: u64, least: u64, most: u64| {
@@ -191,6 +197,20 @@ impl Builder {
         }
         self.encode_common_labels()?;
         self.encode_process_labels().map(drop)
+    }
+
+    /// With the mode and group of the file that is replaced, where none are given: who could use it still can.
+    pub(crate) fn inheriting(mut self, old: &FileStat) -> Self {
+        let mode = old.st_mode & 0o777;
+        if self.mode.is_none() && mode & 0o600 == 0o600 {
+            self.mode = Some(mode);
+        }
+        let is_mine = |gid| nix::unistd::getgroups().is_ok_and(|mine| mine.contains(&Gid::from_raw(gid)));
+        let may = |gid| nix::unistd::geteuid().is_root() || is_mine(gid);
+        if self.group.is_none() && old.st_gid != nix::unistd::getegid().as_raw() && may(old.st_gid) {
+            self.group = Some(old.st_gid);
+        }
+        self
     }
 
     /// The block of common labels.

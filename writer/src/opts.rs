@@ -53,6 +53,9 @@ impl Opts {
     }
 
     /// A label that every series of this handle or family carries.
+    ///
+    /// To Prometheus a label with an empty value is the same as none: don't register a series with it beside one
+    /// without it.
     #[must_use]
     pub fn label(mut self, name: &str, value: &str) -> Self {
         self.labels.push((name.to_owned(), value.to_owned()));
@@ -89,7 +92,8 @@ impl Opts {
     }
 
     /// Keeps counters, tallies and histograms of this family in the shared block alone: for very many, rarely
-    /// written series. Saves memory for each CPU; an update costs an atomic instruction.
+    /// written series. Saves memory for each CPU; an update costs an atomic instruction. The first registration's
+    /// choice counts.
     #[must_use]
     pub const fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
@@ -105,7 +109,8 @@ impl Opts {
         self
     }
 
-    /// Mode `all`: how many of the newest dead processes keep their sample; 0 unless given.
+    /// Mode `all`: how many of the newest dead processes keep their sample; 0 unless given. The first
+    /// registration's number counts.
     #[must_use]
     pub const fn keep_dead(mut self, processes: u32) -> Self {
         self.keep_dead = processes;
@@ -146,10 +151,32 @@ impl Opts {
             seen.push(label);
         }
         self.check_label_lengths(label_names)?;
+        self.check_options_apply(kind)?;
         match kind {
             Kind::Histogram => self.check_bounds(),
             Kind::StateSet => self.check_states(),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses options that say nothing about a metric of this kind: who gives them expects them to count.
+    fn check_options_apply(&self, kind: Kind) -> Result<()> {
+        let given = [
+            ("bounds", self.bounds.is_some(), kind == Kind::Histogram),
+            ("states", !self.states.is_empty(), kind == Kind::StateSet),
+            ("mode", self.mode.is_some(), kind.is_per_process()),
+            ("keep_dead", self.keep_dead > 0, kind.is_per_process()),
+        ];
+        match given.into_iter().find(|(_, given, applies)| *given && !applies) {
+            Some((option, ..)) => {
+                let (found, expected) = (format!("on a {}", kind.name()), applies_to(option).to_owned());
+                Err(Error::MetricOption { metric: self.name.clone(), option, found, expected })
+            }
+            None if self.max_series == Some(0) => {
+                let (found, expected) = ("0".to_owned(), "1 or more".to_owned());
+                Err(Error::MetricOption { metric: self.name.clone(), option: "max_series", found, expected })
+            }
+            None => Ok(()),
         }
     }
 
@@ -208,9 +235,9 @@ impl Opts {
             return fail(format!("number {}, expected 1 to {MAX_STATES}", self.states.len()));
         }
         let mode = self.mode_for(Kind::StateSet);
-        if matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum | GaugeMode::Min | GaugeMode::Max) {
-            // Bits don't add up, and what the dead leave is kept as a number, not as bits.
-            let usable = "all, liveall, livemin, livemax, mostrecent or livemostrecent";
+        if matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum) {
+            // Bits don't add up.
+            let usable = "all, min, max or mostrecent, or one of these with live before it";
             return fail(format!("combine by mode {}, expected {usable}", mode.name()));
         }
         if self.name.contains(':') {
@@ -227,6 +254,15 @@ impl Opts {
             }
         }
         Ok(())
+    }
+}
+
+/// Which metrics an option is for.
+fn applies_to(option: &str) -> &'static str {
+    match option {
+        "bounds" => "on histograms only",
+        "states" => "on state sets only",
+        _ => "on gauges and state sets only",
     }
 }
 
@@ -265,12 +301,31 @@ mod tests {
     }
 
     #[test]
+    fn options_that_say_nothing_are_refused() {
+        let refusal = |opts: Opts, kind| opts.check(kind, &[]).unwrap_err().to_string();
+        let bounds = refusal(Opts::new("c_total", "").bounds(&[1.0]), Kind::Counter);
+        assert_eq!(
+            bounds,
+            "metric \"c_total\": option bounds: found on a counter, expected on histograms only"
+        );
+        assert!(refusal(Opts::new("g", "").states(&["a"]), Kind::Gauge).contains("option states"));
+        assert!(refusal(Opts::new("h", "").mode(GaugeMode::Max), Kind::Histogram).contains("option mode"));
+        assert!(refusal(Opts::new("h", "").keep_dead(1), Kind::Tally).contains("option keep_dead"));
+        assert!(refusal(Opts::new("c", "").max_series(0), Kind::Counter).contains("found 0"));
+        let all = Opts::new("g", "").mode(GaugeMode::All).keep_dead(3).max_series(1);
+        assert!(all.check(Kind::Gauge, &[]).is_ok());
+    }
+
+    #[test]
     fn states_are_checked() {
         assert!(Opts::new("s", "").check(Kind::StateSet, &[]).is_err());
         assert!(Opts::new("s", "").states(&["a", "a"]).check(Kind::StateSet, &[]).is_err());
         assert!(Opts::new("s", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_ok());
         assert!(Opts::new("s:x", "").states(&["a", "b"]).check(Kind::StateSet, &[]).is_err());
-        let summed = Opts::new("s", "").states(&["a"]).mode(GaugeMode::Sum);
-        assert!(summed.check(Kind::StateSet, &[]).unwrap_err().to_string().contains("mode sum"));
+        for mode in GaugeMode::EVERY {
+            let checked = Opts::new("s", "").states(&["a"]).mode(mode).check(Kind::StateSet, &[]);
+            let refused = checked.is_err_and(|e| e.to_string().contains(&format!("mode {}", mode.name())));
+            assert_eq!(refused, matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum), "{mode:?}");
+        }
     }
 }

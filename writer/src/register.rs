@@ -1,7 +1,6 @@
 //! Registration: find the record of a family or series, or publish one.
 
 use dyn_metrics_layout::Representation;
-use dyn_metrics_layout::gauge;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::kind::Kind;
 use dyn_metrics_layout::link::CellLink;
@@ -10,6 +9,7 @@ use dyn_metrics_layout::record::{
     Doubles, Family, RecordHead, STATE_BYTES, Series, State, Texts, cells_place, state_offset,
 };
 use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
+use dyn_metrics_layout::{extent, gauge};
 
 use crate::cells::{Cells, bytes_to_draw, draw_words};
 use crate::error::{Error, Result};
@@ -208,13 +208,11 @@ impl Segment {
         let seed = self.header.hash_seed;
         // Once for its length: what is too long must not draw space.
         series.encode(0, seed, &mut record)?;
-        let state: &'static State = self.at(state_offset(family.offset))?;
         // Counted once published: whoever sees the limit reached sees the series that reached it.
-        if !overflow && load_acquire(&state.series) >= u64::from(family.max_series) {
+        if !overflow && family.is_full()? {
             let found = self.find_record(&identity)?; // another thread or process registers it, too
             if found.is_none() {
-                state.refused.fetch_add(1, Ordering::Relaxed);
-                self.count(Statistic::RefusedSeriesLimit, 1);
+                family.count_refused_series()?;
             }
             return Ok(found);
         }
@@ -222,7 +220,8 @@ impl Segment {
         let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
         let (offset, mine) = self.publish(&identity, &mut record, encode)?;
         if mine {
-            state.series.fetch_add(u64::from(!overflow), Ordering::Release); // pairs with: the load above
+            let state: &'static State = self.at(state_offset(family.offset))?;
+            state.series.fetch_add(u64::from(!overflow), Ordering::Release); // pairs with: is_full()
             self.try_again();
             log::debug!("{}: registered a series of {:?}", self.path.display(), family.name);
         }
@@ -238,18 +237,15 @@ impl Segment {
     ) -> Granted<Cells> {
         let place = cells_place(series, representation);
         let words = family.kind.cell_words(family.bounds.len());
-        let reached = self.cells.get_or_try(place, || {
+        let reached = self.cells[representation as usize].get_or_try(series, || {
             let word = self.word(place)?;
-            let mut link = CellLink::unpack(load_acquire(word), place)?;
-            if link.is_none() {
-                let drawn = draw_words(self, words as u32, family.shared_only)?;
-                let packed = drawn.pack(place);
-                link = match word.compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => Some(drawn),
-                    Err(now) => CellLink::unpack(now, place)?,
-                };
-            }
-            let link = link.ok_or(dyn_metrics_layout::Error::OutOfBounds { offset: place, len: 8 })?;
+            let link = match CellLink::unpack(load_acquire(word), place)? {
+                Some(link) => link,
+                None => {
+                    let drawn = draw_words(self, words as u32, family.shared_only)?;
+                    extent::publish_cells(word, place, drawn)?
+                }
+            };
             Cells::reach(self, link, words)
         });
         reached.copied()

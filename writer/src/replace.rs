@@ -15,12 +15,12 @@ use dyn_metrics_layout::file::{SUPERSEDED_INFIX, superseded_base};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::{self, LOCK_BASE, LOCK_STRIDE, REPLACE_LOCK};
 use nix::errno::Errno;
-use nix::fcntl::RenameFlags;
+use nix::sys::stat::fstat;
 
 use crate::birth;
 use crate::error::{Error, Result};
 use crate::options::Builder;
-use crate::sys::{self, FileId};
+use crate::sys::{self, FileId, Rename};
 
 /// What remains of the old segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +50,27 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
     // Listed before the exchange: after it the next replacer may make its new file under such a name.
     let earlier = if keep == Keep::Nothing { superseded_files(path) } else { Vec::new() };
     let aside = superseded_name(path);
-    if birth::create(&aside, options)?.is_none() {
+    let heir = fstat(old).map_or_else(|_| options.clone(), |stat| options.clone().inheriting(&stat));
+    if birth::create(&aside, &heir)?.is_none() {
         return Ok(()); // the random name is taken: the caller looks again
     }
-    if let Err(errno) = sys::rename(&aside, path, RenameFlags::RENAME_EXCHANGE) {
+    if let Err(errno) = sys::rename(&aside, path, Rename::Exchange) {
         let _ = std::fs::remove_file(&aside);
         return Err(io("exchange the new file with it")(errno));
     }
     mark_superseded(&lock);
     log::info!("{}: replaced; the old segment is {}", path.display(), aside.display());
     if keep == Keep::Nothing {
-        for file in earlier.iter().chain([&aside]) {
+        // Who attached since the first look counts into the old file: then it stays.
+        let in_use = !options.force && refuse_in_use(&lock, path).is_err();
+        if in_use {
+            log::warn!(
+                "{}: a process attached meanwhile; its totals stay in {}",
+                path.display(),
+                aside.display()
+            );
+        }
+        for file in earlier.iter().chain((!in_use).then_some(&aside)) {
             let _ = std::fs::remove_file(file);
         }
     }

@@ -64,11 +64,13 @@ pub(crate) struct Segment {
     pub(crate) extents: OnceMap<LocalExtent>,
     pub(crate) families: OnceMap<FamilyCore>,
     pub(crate) gauges: OnceMap<GaugeCore>,
-    /// Cells by the place of the link that leads to them.
-    pub(crate) cells: OnceMap<Cells>,
+    /// Cells by their series, for each representation.
+    pub(crate) cells: [OnceMap<Cells>; 3],
     pub(crate) tables: OnceMap<LocalTable>,
     /// Set when a block could not be had; cleared by the next successful registration.
     pub(crate) no_blocks: AtomicBool,
+    /// Set once a thread was found without CPU number, and counted.
+    rseq_lost: AtomicBool,
     /// Set when a gauge found no space for its cell; cleared likewise.
     pub(crate) gauges_without_space: AtomicBool,
     map: Map,
@@ -101,11 +103,12 @@ pub(crate) fn attached() -> impl Iterator<Item = &'static Segment> {
 }
 
 /// Length of the file, once it is whole: chunks are mapped to their end, and a hole (in a copy, say) that is
-/// written when the filesystem is full would be a SIGBUS.
-fn make_whole(fd: &OwnedFd, chunk_bytes: u32) -> nix::Result<u64> {
+/// written when the filesystem is full would be a SIGBUS. Nothing is drawn beyond `max_bytes`, so what lies there,
+/// which somebody else has added, is left alone.
+fn make_whole(fd: &OwnedFd, chunk_bytes: u32, max_bytes: u64) -> nix::Result<u64> {
     let stat = nix::sys::stat::fstat(fd)?;
     let number = |n: i64| u64::try_from(n).unwrap_or(0);
-    let (len, allocated) = (number(stat.st_size), 512 * number(stat.st_blocks));
+    let (len, allocated) = (number(stat.st_size).min(max_bytes), 512 * number(stat.st_blocks));
     let whole = len.next_multiple_of(u64::from(chunk_bytes));
     if len < whole || allocated < whole {
         sys::allocate(fd, 0, whole)?;
@@ -128,29 +131,32 @@ impl Segment {
     ) -> crate::Result<&'static Self> {
         let io =
             |action, errno: Errno| Error::Io { path: options.path.clone(), action, source: errno.into() };
-        let file_bytes =
-            make_whole(&fd, header.chunk_bytes).map_err(|errno| io("allocate what it lacks", errno))?;
+        let file_bytes = make_whole(&fd, header.chunk_bytes, header.max_bytes)
+            .map_err(|errno| io("allocate what it lacks", errno))?;
         let map = Map::new(&fd, u64::from(header.chunk_bytes), header.data, header.max_bytes)
             .map_err(|errno| io("map it", errno))?;
         let process_labels = options.encode_process_labels()?;
-        let same_boot = header.boot_id == sys::boot_id();
+        let boot_id = sys::boot_id();
+        // Zeros: creator or attacher had no /proc to read it from.
+        let same_boot = [boot_id, header.boot_id].contains(&[0, 0]) || header.boot_id == boot_id;
         let reserve = |errno| io("reserve wipe-on-fork memory", errno);
         let segment = Box::new(Self {
             path: std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone()),
             id,
             header,
             same_boot,
-            per_cpu: same_boot && crate::percpu::path() == crate::percpu::Path::Rseq,
+            per_cpu: same_boot && matches!(crate::percpu::path(), crate::percpu::Path::Rseq { .. }),
             role: options.role.clone(),
             process_labels,
             process_label_count: options.process_labels.len() as u16,
             slot: SlotClaim::new().map_err(reserve)?,
-            extents: OnceMap::new(256),
-            families: OnceMap::new(512),
-            gauges: OnceMap::new(1024),
-            cells: OnceMap::new(4096),
-            tables: OnceMap::new(16),
+            extents: OnceMap::new(header.max_bytes),
+            families: OnceMap::new(header.max_bytes),
+            gauges: OnceMap::new(header.max_bytes),
+            cells: std::array::from_fn(|_| OnceMap::new(header.max_bytes)),
+            tables: OnceMap::new(header.max_bytes),
             no_blocks: AtomicBool::new(false),
+            rseq_lost: AtomicBool::new(false),
             gauges_without_space: AtomicBool::new(false),
             map,
             fd: AtomicI32::new(fd.as_raw_fd()),
@@ -161,8 +167,7 @@ impl Segment {
         Ok(segment.list(fd))
     }
 
-    /// Puts the segment on the list for ever; gives back the listed one when another thread was faster, and
-    /// leaks the loser, whose mapping others may have been told of by nobody.
+    /// Puts the segment on the list for ever; gives back the listed one when another thread was faster.
     fn list(self: Box<Self>, fd: OwnedFd) -> &'static Self {
         let raw = Box::into_raw(self);
         loop {
@@ -178,9 +183,7 @@ impl Segment {
             if ATTACHED.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 let _ = fd.into_raw_fd();
                 this.count(Statistic::ProcessesAttached, 1);
-                if !this.per_cpu {
-                    this.count(Statistic::ProcessesWithoutRseq, 1);
-                }
+                this.count_path();
                 return this;
             }
         }
@@ -230,6 +233,24 @@ impl Segment {
     pub(crate) fn count(&'static self, statistic: Statistic, n: u64) {
         if let Ok(word) = self.word(statistic.offset()) {
             word.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts this process by the path of its updates.
+    fn count_path(&'static self) {
+        let reason = match crate::percpu::path() {
+            crate::percpu::Path::Shared(reason) => reason.statistic(),
+            crate::percpu::Path::Rseq { .. } if !self.same_boot => Statistic::SharedReboot,
+            crate::percpu::Path::Rseq { .. } => return,
+        };
+        self.count(reason, 1);
+        self.count(Statistic::ProcessesWithoutRseq, 1);
+    }
+
+    /// Counts, once, that a thread of this process has no CPU number although others have. Async-signal-safe.
+    pub(crate) fn count_lost_rseq(&'static self) {
+        if !self.rseq_lost.load(Ordering::Relaxed) && !self.rseq_lost.swap(true, Ordering::Relaxed) {
+            self.count(Statistic::RseqLost, 1);
         }
     }
 
@@ -294,12 +315,19 @@ impl Segment {
         Ok(offset)
     }
 
+    /// A descriptor with a description of its own, where `/proc` doesn't lead to one.
+    pub(crate) fn reopen_by_name(&self) -> nix::Result<OwnedFd> {
+        let reopened = sys::open_existing(&self.path)?;
+        if FileId::of_fd(&reopened)? == self.id { Ok(reopened) } else { Err(Errno::ESTALE) }
+    }
+
     /// Forgets what could not be had: a registration has just succeeded, so it may be to be had now.
     pub(crate) fn try_again(&'static self) {
         self.no_blocks.store(false, Ordering::Relaxed);
         if self.slot.forget_refusal() {
             let _ = self.claimant();
         }
+        self.tell_of_refusal();
         if self.gauges_without_space.swap(false, Ordering::AcqRel) {
             self.gauges.for_each(GaugeCore::retry);
         }

@@ -17,7 +17,8 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use crate::gauge_cells::GaugeCore;
-use crate::segment::{Granted, Segment, attached};
+use crate::once_map::OnceValue;
+use crate::segment::{Granted, Refusal, Segment, attached};
 use crate::sys::{self, KeepErrno};
 use crate::wipe;
 
@@ -78,23 +79,37 @@ impl Forks {
 pub(crate) struct SlotClaim {
     /// Wiped in a child: state, slot, generation, process id, pid.
     own: &'static [AtomicUsize],
+    /// Wiped in a child: identity of the process, the same in every segment; 0 until the first claim.
+    process_id: &'static AtomicUsize,
     /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none.
     open_fd: AtomicI32,
     /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
     open_page: AtomicUsize,
     /// Registrations since a claim was refused.
     asked: AtomicUsize,
+    /// What the kernel said to a refused claim that nobody was told of yet; 0 nothing.
+    untold: AtomicI32,
 }
 
 impl SlotClaim {
     pub(crate) fn new() -> nix::Result<Self> {
         static HANDLERS: AtomicBool = AtomicBool::new(false);
+        static PROCESS_ID: OnceValue<&AtomicUsize> = OnceValue::new();
         if !HANDLERS.swap(true, Ordering::AcqRel) {
             // SAFETY: the handlers are plain functions that live as long as the process.
             unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         }
         let (open_page, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok(Self { own: wipe::words(5)?, open_fd: AtomicI32::new(-1), open_page, asked })
+        let (open_fd, untold) = (AtomicI32::new(-1), AtomicI32::new(0));
+        let process_id = PROCESS_ID.get_or(|| wipe::words(1).ok()?.first()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { own: wipe::words(5)?, process_id, open_fd, open_page, asked, untold })
+    }
+
+    /// Identity of this process, made by whichever segment needs it first.
+    fn process_id(&self, unix_ms: u64) -> u64 {
+        let new = process::process_id(unix_ms, sys::random());
+        let made = self.process_id.compare_exchange(0, new as usize, Ordering::Relaxed, Ordering::Relaxed);
+        made.map_or_else(|earlier| earlier as u64, |_| new)
     }
 
     /// This process as an owner of gauge cells, if it has a slot.
@@ -138,6 +153,16 @@ impl Segment {
         {
             word.store(1, Ordering::Relaxed); // nobody can tell when its handles are gone
         }
+        self.tell_of_refusal();
+    }
+
+    /// Logs, outside of any update, why a claim was refused: once for each refusal.
+    pub(crate) fn tell_of_refusal(&self) {
+        let errno = self.slot.untold.swap(0, Ordering::Relaxed);
+        if errno != 0 {
+            let (path, errno) = (self.path.display(), Errno::from_raw(errno));
+            log::warn!("{path}: no process slot for this process ({errno}); its gauges stay private");
+        }
     }
 
     /// This process as an owner of gauge cells; claims a slot when it has none.
@@ -174,7 +199,10 @@ impl Segment {
                     return Ok(claimant);
                 }
                 Ok(Claimed::Inherited) => (),
-                Ok(Claimed::Nothing) | Err(_) => {
+                refused @ (Ok(Claimed::Nothing) | Err(_)) => {
+                    if let Err(Refusal::Kernel(errno)) = refused {
+                        self.slot.untold.store(errno as i32, Ordering::Relaxed);
+                    }
                     self.slot.own[0].store(REFUSED, Ordering::Release);
                     return Err(NoSlot::Refused);
                 }
@@ -186,7 +214,7 @@ impl Segment {
 
     /// Claims a slot, or finds the one that another copy of the library has claimed, and leaves no other lock.
     fn claim_slot(&'static self, forks: Forks) -> Granted<Claimed> {
-        let lock = self.with_fd(sys::reopen)?;
+        let lock = self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name())?;
         self.slot.open_fd.store(lock.as_raw_fd(), Ordering::SeqCst);
         let claimed = self.claim_with(&lock, forks);
         // Closing is not enough: a child may have inherited the descriptor.
@@ -199,8 +227,8 @@ impl Segment {
 
     fn claim_with(&'static self, lock: &OwnedFd, forks: Forks) -> Granted<Claimed> {
         let serialised = self.serialise_claims(lock);
-        if let Some(slot) = self.slot_in_maps(None) {
-            return self.adopt_slot(slot);
+        if let Some(claimant) = self.slot_in_maps(lock, None) {
+            return Ok(Claimed::Slot(claimant));
         }
         for slot in 0..self.header.process_slots {
             if !sys::try_lock(lock, process::lock_offset(slot))? {
@@ -212,10 +240,10 @@ impl Segment {
                 unmap_lock_page(page);
                 return Ok(Claimed::Inherited);
             }
-            if !serialised && let Some(other) = self.slot_in_maps(Some(slot)).filter(|other| *other < slot) {
+            if !serialised && let Some(other) = self.slot_in_maps(lock, Some(slot)) {
                 sys::unlock(lock, process::lock_offset(slot), 1)?;
                 unmap_lock_page(page);
-                return self.adopt_slot(other);
+                return Ok(Claimed::Slot(other));
             }
             return self.write_record(slot).map(Claimed::Slot);
         }
@@ -252,31 +280,42 @@ impl Segment {
         Ok(page as usize)
     }
 
-    /// The slot that a mapping of this process names, other than `except`: claimed by a copy of this library.
-    fn slot_in_maps(&self, except: Option<u32>) -> Option<u32> {
-        let mut found: Option<u32> = None;
+    /// The first slot that a mapping of this process names, other than `except`, and that a copy of this library
+    /// has claimed for this process.
+    fn slot_in_maps(&'static self, lock: &OwnedFd, except: Option<u32>) -> Option<Claimant> {
+        let mut found: Option<Claimant> = None;
         let device = (libc::major(self.id.device), libc::minor(self.id.device));
         for_each_mapping(|line| {
-            let slot = process::slot_of_lock(line.offset, self.header.process_slots);
-            if line.inode == self.id.inode && line.device == device && slot != except {
-                found = match (found, slot) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
+            if line.inode != self.id.inode || line.device != device {
+                return;
             }
+            let slot = process::slot_of_lock(line.offset, self.header.process_slots);
+            let slot =
+                slot.filter(|slot| Some(*slot) != except && found.is_none_or(|found| *slot < found.slot));
+            found = slot.and_then(|slot| self.own_claim(lock, slot)).or(found);
         });
         found
     }
 
-    fn adopt_slot(&'static self, slot: u32) -> Granted<Claimed> {
+    /// The claim of `slot`, if it is held, and by this process.
+    ///
+    /// A child that was forked during a claim may have the page without the lock, and the parent holds the slot
+    /// or has left it to another.
+    fn own_claim(&'static self, lock: &OwnedFd, slot: u32) -> Option<Claimant> {
+        sys::first_lock(lock, process::lock_offset(slot), 1).ok().flatten()?;
         let offset = self.header.process_slot(slot);
         let mut bytes = [0; process::STRIDE];
-        self.reach(offset)?.copy(offset, &mut bytes)?;
-        let record = Process::decode(&bytes, offset)?;
-        Ok(record.map_or(Claimed::Nothing, |process| {
-            let generation = process.generation as u32;
-            Claimed::Slot(Claimant { slot, generation, process_id: process.process_id, pid: process.pid })
-        }))
+        self.reach(offset).ok()?.copy(offset, &mut bytes).ok()?;
+        let process = Process::decode(&bytes, offset).ok().flatten()?;
+        let mut stat = [0; 512];
+        let me = (std::process::id(), pid_namespace(), start_ticks(read_into("/proc/self/stat", &mut stat)));
+        let (generation, process_id, pid) = (process.generation as u32, process.process_id, process.pid);
+        ((pid, process.pid_namespace, process.start_ticks) == me).then_some(Claimant {
+            slot,
+            generation,
+            process_id,
+            pid,
+        })
     }
 
     /// Bumps the slot's generation and writes who has it now.
@@ -292,12 +331,12 @@ impl Segment {
         let (mut command, mut stat) = ([0; 64], [0; 512]);
         let me = Process {
             generation,
-            process_id: process::process_id(now / 1_000_000, sys::random()),
+            process_id: self.slot.process_id(now / 1_000_000),
             pid: std::process::id(),
             uid: nix::unistd::geteuid().as_raw(),
             claimed_unix_ns: now,
             start_ticks: start_ticks(read_into("/proc/self/stat", &mut stat)),
-            pid_namespace: nix::sys::stat::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino),
+            pid_namespace: pid_namespace(),
             command: read_into("/proc/self/comm", &mut command).trim_end(),
             role: &self.role,
             labels: &self.process_labels,
@@ -363,6 +402,11 @@ fn read_into<'b>(path: &str, buffer: &'b mut [u8]) -> &'b str {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
     }
+}
+
+/// Number of this process's pid namespace; 0 where it can't be told.
+fn pid_namespace() -> u64 {
+    nix::sys::stat::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
 }
 
 /// Field 22 of `/proc/PID/stat`; the command before may hold blanks and parentheses.

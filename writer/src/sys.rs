@@ -1,6 +1,8 @@
-//! What the writer asks of the kernel, without unsafe code and without surprises: every call that may run in
-//! an update's cold path keeps `errno` and allocates nothing.
+//! What the writer asks of the kernel, without surprises: every call that may run in an update's cold path keeps
+//! `errno` and allocates nothing.
+#![allow(unsafe_code, reason = "renameat2, for which musl has no function")]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,8 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
 /// Nanoseconds since 1970.
@@ -38,8 +41,16 @@ pub(crate) fn boot_id() -> [u64; 2] {
 pub(crate) fn possible_cpus() -> u32 {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
     let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<u32>().ok());
-    let configured = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    last.map_or_else(configured, |n| n.saturating_add(1)).clamp(1, dyn_metrics_layout::header::MAX_CPUS)
+    last.map_or_else(configured_cpus, |n| n.saturating_add(1)).clamp(1, dyn_metrics_layout::header::MAX_CPUS)
+}
+
+/// Where `/sys` isn't mounted: what the C library knows, and no less than the CPUs this thread may use.
+fn configured_cpus() -> u32 {
+    let configured = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+    let usable = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default();
+    let last = (0..nix::sched::CpuSet::count()).rev().find(|cpu| usable.is_set(*cpu).unwrap_or(false));
+    let configured = configured.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    configured.max(last.map_or(1, |cpu| cpu as u32 + 1))
 }
 
 /// Size of a page, in bytes.
@@ -110,10 +121,28 @@ pub(crate) fn link_unnamed(fd: BorrowedFd<'_>, path: &Path) -> nix::Result<()> {
     nix::unistd::linkat(cwd, source, cwd, path, AtFlags::AT_SYMLINK_FOLLOW)
 }
 
+/// What a renaming does with a file that has the new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rename {
+    /// Fails because of it.
+    NoReplace,
+    /// Gives it the old name.
+    Exchange,
+}
+
 /// Renames without replacing, or exchanges two names.
-pub(crate) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> nix::Result<()> {
-    let cwd = nix::fcntl::AT_FDCWD;
-    nix::fcntl::renameat2(cwd, from, cwd, to, flags)
+pub(crate) fn rename(from: &Path, to: &Path, how: Rename) -> nix::Result<()> {
+    let flags = match how {
+        Rename::NoReplace => libc::RENAME_NOREPLACE,
+        Rename::Exchange => libc::RENAME_EXCHANGE,
+    };
+    let call = |from: &CStr, to: &CStr| {
+        let cwd = libc::AT_FDCWD;
+        // SAFETY: two strings that end with NUL; the kernel reads them and touches no other memory.
+        unsafe { libc::syscall(libc::SYS_renameat2, cwd, from.as_ptr(), cwd, to.as_ptr(), flags) }
+    };
+    let done = from.with_nix_path(|from| to.with_nix_path(|to| call(from, to)))??;
+    Errno::result(done).map(drop)
 }
 
 /// Device and inode of a file.

@@ -71,7 +71,7 @@ pub fn is_foreign(path: &Path) -> bool {
     let snapshot = Collector::new(&pattern(path)).collect();
     let is_foreign = |report: &SegmentReport| match &report.state {
         SegmentState::Missing => false,
-        state if state.is_served() => !report.families.iter().any(|family| family.name == DEMO_INFO),
+        state if state.is_served() => !report.families.iter().any(|family| *family.name == *DEMO_INFO),
         _ => true,
     };
     snapshot.segments.iter().any(is_foreign) || snapshot.left_out != LeftOut::default()

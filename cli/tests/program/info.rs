@@ -25,7 +25,7 @@ fn info_says_what_a_segment_is() {
     assert!(fact(out, "created").contains(" UTC, "), "{out}");
     assert_eq!(fact(out, "superseded"), "no files");
     assert_eq!(info.out.matches("rank=0").count(), 1);
-    assert!(info.out.contains("  1  label sets that got the overflow series"), "{out}");
+    assert!(info.out.contains("  1  look-ups that got the overflow series"), "{out}");
 }
 
 #[test]

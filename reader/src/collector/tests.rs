@@ -1,6 +1,8 @@
+mod blocks;
 mod found;
 mod gauges;
 mod hostile;
+mod render;
 
 use std::fs;
 use std::sync::Mutex;
@@ -21,6 +23,8 @@ struct Bench {
     directory: tempfile::TempDir,
     now: Arc<Mutex<Instant>>,
     collector: Collector,
+    /// Follows the same files, and renders what it finds.
+    renderer: Collector,
 }
 
 impl Bench {
@@ -28,8 +32,17 @@ impl Bench {
         let directory = scratch();
         let now = Arc::new(Mutex::new(Instant::now()));
         let (clock, pattern) = (now.clone(), directory.path().join(pattern).to_string_lossy().into_owned());
-        let collector = Collector::with_clock(&[pattern], Arc::new(move || *clock.lock().unwrap()));
-        Self { directory, now, collector }
+        let clock: Clock = Arc::new(move || *clock.lock().unwrap());
+        let [collector, renderer] =
+            [(); 2].map(|()| Collector::with_clock(std::slice::from_ref(&pattern), clock.clone()));
+        Self { directory, now, collector, renderer }
+    }
+
+    /// Follows other files from now on: what patterns in its directory lead to, also of these users.
+    fn follow(&mut self, patterns: &[&str], uids: &[u32]) {
+        let path = |name: &&str| self.path(name).to_string_lossy().into_owned();
+        let patterns: Vec<_> = patterns.iter().map(path).collect();
+        [self.collector, self.renderer] = [(); 2].map(|()| Collector::new(&patterns).allow_uids(uids));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -44,24 +57,42 @@ impl Bench {
         *self.now.lock().unwrap() += time;
     }
 
+    /// What is collected; who renders it at once must give the same text to the last byte.
+    fn collect(&mut self) -> Snapshot {
+        let snapshot = self.collector.collect();
+        let (mut text, mut rendered) = (Vec::new(), b"before".to_vec());
+        encode::text::encode(&snapshot, &mut text);
+        let report = self.renderer.render(&mut rendered);
+        let (text, rendered) = (String::from_utf8(text).unwrap(), String::from_utf8(rendered).unwrap());
+        assert_eq!(rendered.strip_prefix("before"), Some(&*text));
+        assert!(text.starts_with(&encode::text::plain::encode(&snapshot.families)), "{text}");
+        let reports = [&report.segments, &snapshot.segments].map(|segments| format!("{segments:?}"));
+        assert_eq!(reports[0], reports[1]);
+        assert_eq!(
+            (&report.patterns, &report.left_out, &report.stats),
+            (&snapshot.patterns, &snapshot.left_out, &snapshot.stats)
+        );
+        snapshot
+    }
+
     /// Samples as text, without self-metrics, `HELP` and `TYPE`.
     fn samples(&mut self) -> Vec<String> {
         let mut text = Vec::new();
-        encode::text::encode_families(&self.collector.collect().families, &mut text);
+        encode::text::encode_families(&self.collect().families, &mut text);
         let text = String::from_utf8(text).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     fn states(&mut self) -> Vec<&'static str> {
-        self.collector.collect().segments.iter().map(|report| report.state.name()).collect()
+        self.collect().segments.iter().map(|report| report.state.name()).collect()
     }
 
     fn skipped(&mut self) -> Vec<(Reason, u64)> {
-        self.collector.collect().stats.skipped.iter().map(|s| (s.reason, s.count)).collect()
+        self.collect().stats.skipped.iter().map(|s| (s.reason, s.count)).collect()
     }
 
     fn error(&mut self) -> String {
-        let snapshot = self.collector.collect();
+        let snapshot = self.collect();
         match snapshot.segments.first().map(|report| &report.state) {
             Some(SegmentState::Unreadable(error)) => error.to_string(),
             state => panic!("{state:?}"),
@@ -122,7 +153,7 @@ fn an_unlinked_segment_is_served_until_its_last_process_ends() {
     bench.write("segment", &counting(2, 1));
     assert_eq!(bench.states(), ["ok", "unlinked"]);
     assert_eq!(bench.samples(), ["a_total 6"]);
-    let labels: Vec<_> = bench.collector.collect().segments.iter().map(|s| s.label.clone()).collect();
+    let labels: Vec<_> = bench.collect().segments.iter().map(|s| s.label.clone()).collect();
     assert_ne!(labels[0], labels[1]);
     drop(alive);
     assert_eq!(bench.states(), ["ok", "unlinked"], "the answer is believed for a second");
@@ -166,7 +197,7 @@ fn where_files_disagree_the_named_one_wins() {
     bench.write("segment", &new);
     assert_eq!(bench.samples(), ["a_total 0"]);
     assert_eq!(bench.skipped(), [(Reason::Disagree, 1)]);
-    let names: Vec<_> = bench.collector.collect().families.iter().map(|f| f.name.clone()).collect();
+    let names: Vec<_> = bench.collect().families.iter().map(|f| f.name.clone()).collect();
     assert_eq!(names, ["a_total", "only_old"]);
 }
 
@@ -234,7 +265,7 @@ fn numbers_of_every_representation_add_up() {
     built.cells(series, Representation::Integer, [&[1], &[2], &[], &[u64::MAX]]);
     let mut bench = Bench::new("segment");
     bench.write("segment", &built);
-    let value = |bench: &mut Bench| bench.collector.collect().families[0].series[0].value.clone();
+    let value = |bench: &mut Bench| bench.collect().families[0].series[0].value.clone();
     assert_eq!(value(&mut bench), Value::Counter(Number::Unsigned(2)), "integers wrap");
     built.cells(series, Representation::Float, [&[0.25_f64.to_bits()], &[], &[], &[0.25_f64.to_bits()]]);
     built.cells(series, Representation::Nanoseconds, [&[500_000_000], &[], &[1_000_000_000], &[]]);

@@ -1,6 +1,7 @@
 //! Snapshots as bytes: Prometheus text 0.0.4 and JSON.
 
 pub mod json;
+pub(crate) mod lines;
 mod number;
-mod self_metrics;
+pub(crate) mod self_metrics;
 pub mod text;

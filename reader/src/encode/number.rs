@@ -5,6 +5,7 @@ use crate::snapshot::Number;
 /// Appends a number: integers exact, doubles in the fewest digits that read back to the same one.
 ///
 /// `NaN`, `+Inf` and `-Inf` are spelled as Go's parser, and so Prometheus, reads them.
+#[inline]
 pub(super) fn push(number: Number, out: &mut Vec<u8>) {
     match number {
         Number::Unsigned(value) => push_unsigned(value, out),
@@ -13,6 +14,7 @@ pub(super) fn push(number: Number, out: &mut Vec<u8>) {
     }
 }
 
+#[inline]
 pub(super) fn push_unsigned(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

@@ -14,11 +14,17 @@
 //! Integers are written exactly, doubles in the fewest digits that read back; a bound is spelled in `le` as Go's
 //! `%g` does (`0.1`, `1`, `1e+06`, `+Inf`), which is what Prometheus servers have stored so far.
 
+#[cfg(test)]
+pub(crate) mod plain;
+
 use dyn_metrics_layout::Kind;
 
-use super::{number, self_metrics};
-use crate::labels::{Labels, escape_value};
-use crate::snapshot::{FamilySnapshot, Number, Snapshot, Value};
+use super::lines::Lines;
+use super::self_metrics;
+use crate::catalog::FamilyEntry;
+use crate::merge::LabelSets;
+use crate::snapshot::{FamilySnapshot, Snapshot, Value, ValueRef};
+use crate::values::{Samples, Sink};
 
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,7 +35,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// text, no system call. Errors, panics: none.
 pub fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
     encode_families(&snapshot.families, out);
-    self_metrics::encode(snapshot, out);
+    self_metrics::encode(snapshot.into(), out);
 }
 
 /// Appends families alone.
@@ -67,84 +73,83 @@ pub(super) fn announce(name: &str, help: &str, kind: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends one sample; `labels` and `extra` stand between the braces, already escaped.
-pub(super) fn sample(name: [&str; 2], labels: &str, extra: &str, value: Number, out: &mut Vec<u8>) {
-    out.extend_from_slice(name[0].as_bytes());
-    out.extend_from_slice(name[1].as_bytes());
-    if !labels.is_empty() || !extra.is_empty() {
-        out.push(b'{');
-        out.extend_from_slice(labels.as_bytes());
-        if !labels.is_empty() && !extra.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(extra.as_bytes());
-        out.push(b'}');
-    }
-    out.push(b' ');
-    number::push(value, out);
-    out.push(b'\n');
-}
-
 fn encode_family(family: &FamilySnapshot, out: &mut Vec<u8>) {
-    announce(&family.name, &family.help, type_name(family.kind), out);
-    let mut bounds = Bounds::default();
+    let new = || Lines::new(&family.name, &family.help, family.kind);
+    let mut lines = new();
+    lines.announce(out);
+    let mut before = None;
     for series in &family.series {
-        let (name, labels) = (family.name.as_str(), &series.labels);
+        // Series of a collection have the same bounds and states, but everybody may build a snapshot.
         match &series.value {
-            Value::Counter(value) | Value::Gauge(value) => sample([name, ""], labels.text(), "", *value, out),
-            Value::Tally { count, sum } => totals(name, labels, *sum, *count, out),
-            Value::Histogram { bounds: upper, buckets, sum } => {
-                let count = bounds.encode(name, labels, upper, buckets, out);
-                totals(name, labels, *sum, count, out);
+            Value::Histogram { bounds, .. } if before.is_none_or(|before| !same_bounds(before, bounds)) => {
+                before = Some(bounds);
+                lines = new().with_bounds(bounds);
             }
-            Value::Info => sample([name, ""], labels.text(), "", Number::Unsigned(1), out),
-            Value::StateSet { states, bits } => encode_states(name, labels, states, *bits, out),
+            Value::StateSet { states, .. } => lines = new().with_states(states),
+            _ => {}
         }
+        lines.clear();
+        lines.add(&series.labels);
+        lines.write(0, ValueRef::from(&series.value), out);
     }
 }
 
-fn totals(name: &str, labels: &Labels, sum: f64, count: u64, out: &mut Vec<u8>) {
-    sample([name, "_sum"], labels.text(), "", Number::Float(sum), out);
-    sample([name, "_count"], labels.text(), "", Number::Unsigned(count), out);
+fn same_bounds(a: &[f64], b: &[f64]) -> bool {
+    a.iter().map(|bound| bound.to_bits()).eq(b.iter().map(|bound| bound.to_bits()))
 }
 
-fn encode_states(name: &str, labels: &Labels, states: &[String], bits: u64, out: &mut Vec<u8>) {
-    for (number, state) in states.iter().enumerate() {
-        let mut extra = format!("{name}=\"");
-        escape_value(state, &mut extra);
-        extra.push('"');
-        sample([name, ""], labels.text(), &extra, Number::Unsigned(bits >> number & 1), out);
+/// The text of a collection, as it is read.
+pub(crate) struct Page<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where it starts.
+    start: usize,
+}
+
+impl<'o> Page<'o> {
+    /// Text to be appended to `out`.
+    pub(crate) const fn new(out: &'o mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start }
     }
 }
 
-/// The labels `le` of a family's buckets, made once.
-#[derive(Default)]
-struct Bounds {
-    of: Vec<u64>,
-    labels: Vec<String>,
+impl Sink for Page<'_> {
+    type Family<'f>
+        = FamilyText<'f>
+    where
+        Self: 'f;
+
+    fn restart(&mut self) {
+        self.out.truncate(self.start);
+    }
+
+    fn family<'f>(&'f mut self, family: &'f FamilyEntry, labels: &'f LabelSets) -> FamilyText<'f> {
+        let lines = labels.lines.get_or_init(|| {
+            let lines = Lines::new(&family.name, &family.help, family.kind);
+            let mut lines = match family.kind {
+                Kind::Histogram => lines.with_bounds(&family.bounds),
+                Kind::StateSet => lines.with_states(&family.states),
+                _ => lines,
+            };
+            labels.list.iter().for_each(|labels| lines.add(labels));
+            lines.shrink();
+            lines
+        });
+        lines.announce(self.out);
+        FamilyText { lines, out: self.out }
+    }
 }
 
-impl Bounds {
-    /// Appends the cumulative buckets and returns the count of all.
-    fn encode(
-        &mut self,
-        name: &str,
-        labels: &Labels,
-        upper: &[f64],
-        buckets: &[u64],
-        out: &mut Vec<u8>,
-    ) -> u64 {
-        if self.labels.is_empty() || !self.of.iter().copied().eq(upper.iter().map(|x| x.to_bits())) {
-            self.of = upper.iter().map(|bound| bound.to_bits()).collect();
-            let all = upper.iter().copied().chain([f64::INFINITY]);
-            self.labels = all.map(|bound| format!("le=\"{}\"", number::le(bound))).collect();
-        }
-        let mut total = 0_u64;
-        for (le, bucket) in self.labels.iter().zip(buckets) {
-            total = total.wrapping_add(*bucket);
-            sample([name, "_bucket"], labels.text(), le, Number::Unsigned(total), out);
-        }
-        total
+/// The text of a family, as it is read.
+pub(crate) struct FamilyText<'f> {
+    lines: &'f Lines,
+    out: &'f mut Vec<u8>,
+}
+
+impl Samples for FamilyText<'_> {
+    #[inline]
+    fn sample(&mut self, number: usize, value: ValueRef<'_>) {
+        self.lines.write(number, value, self.out);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `peer serve CONTROL` reads commands, one a line, from its standard input, which is a socket, and answers each
 //! with `ok ...` or `error ...` there. A forked child connects to the socket at CONTROL and reads its own
-//! commands. `peer steady PATH TIMES yes|no` is the subject of a tracer; `peer idle` waits for the end of its input.
+//! commands. `peer steady PATH TIMES yes|no` is the subject of a tracer; `peer idle` waits for the end of its input;
+//! `peer delays PATH pinned|moving armed|unarmed THREADS MILLISECONDS` is a process of `tests/delays.rs`.
 //! It ends with its input.
 
 use std::collections::HashMap;
@@ -17,17 +18,32 @@ use dyn_metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram, Opts,
     Registry, StateSet, Tally,
 };
+use dyn_metrics_tests::delays::{self, Plan, Where};
 use dyn_metrics_tests::work::{self, Disturbance, Kinds, Metrics, Spinning};
-use dyn_metrics_tests::{forks, host, steady};
+use dyn_metrics_tests::{forks, host, rseq, steady};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if std::env::var_os("PEER_REGISTERS_RSEQ").is_some() {
+        rseq::register_own()?;
+    }
     match words[..] {
         ["serve", control] => serve(Session::new(control.into()), host::input()),
         ["steady", path, times, warm_up] => steady::run(Path::new(path), times.parse()?, warm_up == "yes"),
+        ["delays", path, place, armed, threads, milliseconds] => {
+            let plan = Plan {
+                place: if place == "pinned" { Where::Pinned } else { Where::Moving },
+                armed: armed == "armed",
+                threads: threads.parse()?,
+                time: Duration::from_millis(milliseconds.parse()?),
+            };
+            let totals = delays::run(Path::new(path), plan)?;
+            println!("{} {}", totals.integers, totals.doubles);
+            Ok(())
+        }
         ["idle"] => std::io::stdin().read_to_end(&mut Vec::new()).map(drop).map_err(Into::into),
         _ => Err("usage: see the first lines of this program".into()),
     }
@@ -159,11 +175,12 @@ struct Session {
     registry: Option<Registry>,
     handles: HashMap<String, Handle>,
     spinning: Option<Spinning>,
+    claimable: Vec<forks::Claimable>,
 }
 
 impl Session {
     fn new(control: PathBuf) -> Self {
-        Self { control, registry: None, handles: HashMap::new(), spinning: None }
+        Self { control, registry: None, handles: HashMap::new(), spinning: None, claimable: Vec::new() }
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome<Answer> {
@@ -234,9 +251,13 @@ impl Session {
             ["fork-while-registering", times] => {
                 text(forks::while_registering(self.registry()?, times.parse()?)?)
             }
-            ["fork-while-claiming", directory, times, microseconds] => {
+            ["make-claimable", directory, times] => {
+                self.claimable = forks::claimable(Path::new(directory), times.parse()?)?;
+                text("")
+            }
+            ["fork-while-claiming", microseconds] => {
                 let latest = Duration::from_micros(microseconds.parse()?);
-                text(forks::while_claiming(Path::new(directory), times.parse()?, latest)?)
+                text(forks::while_claiming(std::mem::take(&mut self.claimable), latest))
             }
             ["fork-after-collisions", times] => {
                 text(forks::after_collisions(self.registry()?, times.parse()?)?)
@@ -253,6 +274,14 @@ impl Session {
             }
             ["replace-descriptors-by", path, count] => {
                 host::replace_descriptors_by(Path::new(path), count.parse()?)?;
+                text("")
+            }
+            ["unregister-rseq"] => {
+                rseq::unregister()?;
+                text("")
+            }
+            ["register-rseq"] => {
+                rseq::register_own()?;
                 text("")
             }
             ["close-standard"] => Ok(Answer::Moved(host::close_standard()?)),

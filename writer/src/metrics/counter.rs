@@ -31,7 +31,7 @@ impl Counter {
     /// Adds 1. Cost, ordering: as [`Self::inc_by`].
     #[inline]
     pub fn inc(&self) {
-        self.0.add_u64(0, 1);
+        self.0.add_one(0);
     }
 
     /// Adds `n` events.

@@ -20,6 +20,9 @@ use crate::metric::{Metric, sealed::Handle};
 pub struct Gauge(Option<&'static GaugeCore>);
 
 /// A fractional number that goes up and down. See [`Gauge`].
+///
+/// The first handle that a process updates in a series decides whether its cell holds whole numbers, fractions or
+/// nanoseconds; what others set or add there is rounded to that.
 #[derive(Clone, Debug)]
 pub struct FloatGauge(Option<&'static GaugeCore>);
 
@@ -30,8 +33,8 @@ pub struct DurationGauge(Option<&'static GaugeCore>);
 /// Named states, each on or off. See [`Gauge`].
 ///
 /// Readers combine the processes' states: the living process's that set them last, unless `Opts` gives another
-/// mode: `livemax` (on in any process), `livemin` (on in every process), `mostrecent`, `all`, `liveall`. The
-/// others are refused.
+/// mode: `livemax` (on in any process), `livemin` (on in every process), the same without `live` (the dead count
+/// too), `mostrecent`, `all`, `liveall`. Sums are refused.
 #[derive(Clone, Debug)]
 pub struct StateSet {
     core: Option<&'static GaugeCore>,
@@ -230,7 +233,7 @@ impl StateSet {
 
 fn reach(core: &'static FamilyCore, series: u64) -> Result<&'static GaugeCore> {
     let segment = core.segment;
-    let reached = GaugeCore::reach(segment, series, core.mode, core.keep_dead);
+    let reached = GaugeCore::reach(segment, series, core.kind, core.mode, core.keep_dead);
     reached.map_err(|refusal| segment.refused(segment.error("a gauge", refusal)))
 }
 

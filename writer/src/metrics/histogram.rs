@@ -36,7 +36,7 @@ impl Histogram {
         self.observe_n(value, 1);
     }
 
-    /// Observes `value` `count` times at once.
+    /// Observes `value` `count` times at once; where their sum is infinite, it is left out as an infinite value is.
     #[inline]
     pub fn observe_n(&self, value: f64, count: u64) {
         if value.is_nan() {
@@ -46,8 +46,9 @@ impl Histogram {
             return;
         }
         self.cells.add_u64(self.bucket(value), count);
-        if value.is_finite() {
-            self.cells.add_f64(self.bounds.len() + 1, value * count as f64);
+        let sum = value * count as f64;
+        if sum.is_finite() {
+            self.cells.add_f64(self.bounds.len() + 1, sum);
         } else {
             self.cells.count(Statistic::InfiniteObservations);
         }
@@ -134,6 +135,8 @@ mod tests {
         histogram.observe_n(2.0, 3);
         assert_eq!(histogram.buckets(), [3, 2, 4, 2]);
         assert_eq!(histogram.count(), 11);
+        histogram.observe_n(f64::MAX, 2); // finite, but not their sum
+        assert_eq!(histogram.count(), 13);
         let expected = -1.0 + 0.1 + 0.100_001 + 1.0 + 10.0 + 10.1 + 6.0;
         assert!((histogram.sum() - expected).abs() < 1e-9);
     }

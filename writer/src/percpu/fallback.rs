@@ -1,30 +1,25 @@
 //! Architectures without a sequence: the caller updates the shared block.
 
-use crate::local::AtomicUsize;
-
 /// Whether there is a sequence for this architecture.
 pub(super) const SUPPORTED: bool = false;
 
-/// No CPU.
-///
-/// # Safety
-/// None needed; the signature is that of the other architectures.
-pub(super) unsafe fn cpu_id(_rseq: isize) -> u32 {
-    u32::MAX
+/// None that matters.
+pub(super) fn thread_pointer() -> isize {
+    0
 }
 
-/// Adds nothing.
-///
-/// # Safety
-/// None needed.
-pub(super) unsafe fn add_u64(_: isize, _: *const AtomicUsize, _: u32, _: usize, _: u64) -> bool {
-    false
+/// Adds nothing: the caller does.
+macro_rules! add_u64 {
+    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr), [$($n:tt)*], $extra:tt) => {{
+        let _ = ($rseq, $table, $cpus, $byte_offset);
+        return false;
+    }};
 }
 
-/// Adds nothing.
-///
-/// # Safety
-/// None needed.
-pub(super) unsafe fn add_f64(_: isize, _: *const AtomicUsize, _: u32, _: usize, _: f64) -> bool {
-    false
+/// Adds nothing: the caller does.
+macro_rules! add_f64 {
+    ($armed:ident, $delay:ident, ($rseq:expr, $table:expr, $cpus:expr, $byte_offset:expr), $x:expr, $extra:tt) => {{
+        let _ = ($rseq, $table, $cpus, $byte_offset, $x);
+        return false;
+    }};
 }

@@ -7,88 +7,105 @@
 //!
 //! Sources: Linux `include/uapi/linux/rseq.h` and `kernel/rseq.c`; glibc 2.35 manual, "Restartable
 //! Sequences"; both for `__rseq_offset`, `__rseq_size` and the meaning of `cpu_id`.
-#![allow(unsafe_code, reason = "restartable sequences are assembly; run-time look-up of glibc's symbols")]
+#![allow(unsafe_code, reason = "restartable sequences are assembly")]
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(unreachable_code, unused_macros, unused_unsafe, unused_variables, reason = "see fallback.rs")
+)]
 
-use crate::local::{AtomicIsize, AtomicUsize, Ordering};
-use crate::once_map::OnceValue;
+use crate::local::{AtomicU32, AtomicUsize, Ordering};
 
-#[cfg(not(target_arch = "x86_64"))]
-mod fallback;
-#[cfg(not(target_arch = "x86_64"))]
-use fallback as arch;
+#[cfg(target_arch = "aarch64")]
+#[macro_use]
+#[path = "aarch64.rs"]
+mod arch;
 #[cfg(target_arch = "x86_64")]
-mod x86_64;
-#[cfg(target_arch = "x86_64")]
-use x86_64 as arch;
+#[macro_use]
+#[path = "x86_64.rs"]
+mod arch;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[macro_use]
+#[path = "fallback.rs"]
+mod arch;
+mod kernel;
+mod path;
+#[cfg(test)]
+mod tests;
 
-/// Offset of the rseq area from the thread pointer; 0 while restartable sequences aren't used.
-static RSEQ_OFFSET: AtomicIsize = AtomicIsize::new(0);
+pub(crate) use path::{Path, path};
 
-/// Which path updates take in this process, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
-    /// Restartable sequences in per-CPU blocks.
-    Rseq,
-    /// Atomic updates of the shared block; the reason.
-    Shared(&'static str),
+/// No delay: what production code has at the places where the tests put some.
+macro_rules! none {
+    ($point:literal) => {
+        ""
+    };
 }
 
-/// Decides once per process; later calls return the same.
+/// What a sequence needs to find the current CPU's cell.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Offset of the rseq area from the thread pointer.
+    rseq: isize,
+    /// `cpus` entries, each 0 or the address of a block with an aligned word at `byte_offset`.
+    entries: *const AtomicUsize,
+    cpus: u32,
+    byte_offset: usize,
+}
+
+/// Adds `n`; false when the current CPU has no block.
 ///
-/// Without a lock, for the sake of forked children: threads that meet here decide the same.
-pub(crate) fn path() -> Path {
-    static PATH: OnceValue<Path> = OnceValue::new();
-    PATH.get_or(|| Some(decide())).copied().unwrap_or(Path::Shared("undecided"))
+/// # Safety
+/// The fields of `place` are as documented.
+#[inline(always)]
+unsafe fn add_u64(place: Place, n: u64) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
+    // SAFETY: stores a descriptor's address into this thread's rseq area, as the kernel's interface demands, and
+    // one word of the block that the table names.
+    unsafe { add_u64!(armed, none, (rseq, entries, cpus, byte_offset), [in(reg) n], []) };
+    true
 }
 
-fn decide() -> Path {
-    let wanted = std::env::var("DYN_METRICS_RSEQ").unwrap_or_default();
-    if wanted.eq_ignore_ascii_case("off") {
-        return Path::Shared("DYN_METRICS_RSEQ=off");
-    }
-    if !["", "on", "auto"].iter().any(|known| wanted.eq_ignore_ascii_case(known)) {
-        log::warn!("DYN_METRICS_RSEQ: found {wanted:?}, expected off, auto or on; using auto");
-    }
-    let decided = if arch::SUPPORTED { look_up() } else { Path::Shared("no sequence for this architecture") };
-    if let (Path::Shared(reason), true) = (decided, wanted.eq_ignore_ascii_case("on")) {
-        log::warn!("DYN_METRICS_RSEQ=on, but {reason}; updating the shared block");
-    }
-    decided
+/// Adds 1: an instruction less than [`add_u64`].
+///
+/// # Safety
+/// As [`add_u64`].
+#[inline(always)]
+unsafe fn add_one(place: Place) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
+    // SAFETY: as in add_u64.
+    unsafe { add_u64!(armed, none, (rseq, entries, cpus, byte_offset), [const 1], []) };
+    true
 }
 
-/// Finds glibc's rseq registration and switches to it when it is in force.
-fn look_up() -> Path {
-    let symbol = |name: &std::ffi::CStr| {
-        // SAFETY: dlsym with a NUL-terminated name; the default handle needs no opening.
-        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        (!address.is_null()).then_some(address)
-    };
-    let (Some(offset), Some(size)) = (symbol(c"__rseq_offset"), symbol(c"__rseq_size")) else {
-        return Path::Shared("the C library registers no rseq area (glibc 2.35 and later do)");
-    };
-    // SAFETY: glibc declares `extern const ptrdiff_t __rseq_offset`.
-    let offset = unsafe { *offset.cast::<isize>() };
-    // SAFETY: glibc declares `extern const unsigned int __rseq_size`.
-    let size = unsafe { *size.cast::<u32>() };
-    if size == 0 || offset == 0 {
-        return Path::Shared("rseq is not registered (disabled, or refused by the kernel)");
-    }
-    // SAFETY: glibc registered an area at this offset from the thread pointer of every thread.
-    if unsafe { arch::cpu_id(offset) } >= dyn_metrics_layout::header::MAX_CPUS {
-        return Path::Shared("the kernel reports no CPU number in the rseq area");
-    }
-    RSEQ_OFFSET.store(offset, Ordering::Relaxed);
-    Path::Rseq
+/// Adds `x` to a double; false when the current CPU has no block.
+///
+/// # Safety
+/// As [`add_u64`].
+#[inline(always)]
+unsafe fn add_f64(place: Place, x: f64) -> bool {
+    let Place { rseq, entries, cpus, byte_offset } = place;
+    // SAFETY: as in add_u64.
+    unsafe { add_f64!(armed, none, (rseq, entries, cpus, byte_offset), x, []) };
+    true
 }
 
-/// The CPU that this thread runs on; none when it has no registered rseq area.
+/// `cpu_id` in this thread's rseq area; -1 or -2 (as unsigned numbers) when the area is not registered.
+///
+/// # Safety
+/// `rseq` is the offset of an rseq area from the thread pointer.
+unsafe fn cpu_id(rseq: isize) -> u32 {
+    let place = arch::thread_pointer().wrapping_add(rseq).wrapping_add(4) as *const AtomicU32;
+    // SAFETY: the area lives as long as its thread, which is this one; the second word of 4 bytes is the CPU.
+    let cpu_id = unsafe { &*place };
+    cpu_id.load(Ordering::Relaxed)
+}
+
+/// The CPU that this thread runs on; none where updates don't use rseq, and when this thread has no
+/// registered area.
 pub(crate) fn current_cpu() -> Option<u32> {
-    let offset = RSEQ_OFFSET.load(Ordering::Relaxed);
-    if offset == 0 {
-        return None;
-    }
-    // SAFETY: the offset is not 0, so glibc registered the area for every thread.
-    let cpu = unsafe { arch::cpu_id(offset) };
+    let Path::Rseq { offset } = path() else { return None };
+    // SAFETY: glibc registered an area at this offset from the thread pointer of every thread.
+    let cpu = unsafe { cpu_id(offset as isize) };
     (cpu < dyn_metrics_layout::header::MAX_CPUS).then_some(cpu)
 }
 
@@ -96,9 +113,34 @@ pub(crate) fn current_cpu() -> Option<u32> {
 ///
 /// Never freed; entries go from 0 to the address of mapped, writable, 8-aligned memory that is never unmapped.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    entries: &'static [AtomicUsize],
+}
+
+impl Blocks {
+    /// A table of `cpus` entries, all 0; never freed.
+    pub(crate) fn new(cpus: u32) -> Self {
+        Self { entries: Box::leak((0..cpus).map(|_| AtomicUsize::new(0)).collect()) }
+    }
+
+    /// Whether it has no entries.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry of a CPU.
+    pub(crate) fn entry(self, cpu: u32) -> Option<&'static AtomicUsize> {
+        self.entries.get(cpu as usize)
+    }
+}
+
+/// How the hot path reaches the cells of one series: two words, because loads are what limits it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     entries: *const AtomicUsize,
-    cpus: u32,
+    /// Offset of the rseq area from the thread pointer in the upper half; below it 16 bits of offset of the first
+    /// cell in each block, in bytes, and 16 bits of length of the table. All 0 where updates don't use rseq.
+    packed: u64,
 }
 
 // SAFETY: points to leaked atomics.
@@ -107,80 +149,65 @@ unsafe impl Send for Table {}
 unsafe impl Sync for Table {}
 
 impl Table {
-    /// A table that sends every update to the caller.
-    pub(crate) const EMPTY: Self = Self { entries: std::ptr::null(), cpus: 0 };
+    /// A table that leaves every update to the caller.
+    pub(crate) const EMPTY: Self = Self { entries: std::ptr::null(), packed: 0 };
 
-    /// A table over leaked entries.
-    pub(crate) fn new(entries: &'static [AtomicUsize]) -> Self {
-        Self { entries: entries.as_ptr(), cpus: entries.len() as u32 }
+    /// Cells from `byte_offset` on in `blocks`. Leaves every update to the caller unless this process uses rseq.
+    pub(crate) fn new(blocks: Blocks, byte_offset: usize) -> Self {
+        let (cpus, start) = (u16::try_from(blocks.entries.len()), u16::try_from(byte_offset));
+        match (path(), cpus, start) {
+            (Path::Rseq { offset }, Ok(cpus @ 1..), Ok(start)) => Self {
+                entries: blocks.entries.as_ptr(),
+                packed: u64::from(offset as u32) << 32 | u64::from(start) << 16 | u64::from(cpus),
+            },
+            _ => Self::EMPTY,
+        }
     }
 
-    /// Adds `n` to the word `byte_offset` bytes into the current CPU's block; false when it was not added.
+    /// Whether updates can ever be added through it.
+    #[inline(always)]
+    pub(crate) const fn is_used(self) -> bool {
+        self.packed != 0
+    }
+
+    #[inline(always)]
+    const fn place(self, index: usize) -> Place {
+        let packed = self.packed;
+        Place {
+            rseq: (packed as i64 >> 32) as isize,
+            entries: self.entries,
+            cpus: packed as u16 as u32,
+            byte_offset: (packed as u32 >> 16) as usize + 8 * index,
+        }
+    }
+
+    /// Adds `n` to cell `index` of the current CPU's block; false when it was not added.
     ///
     /// # Safety
-    /// `byte_offset` is a multiple of 8 below the length of the extent's blocks.
+    /// The extent's blocks have that cell.
     #[inline(always)]
-    pub(crate) unsafe fn add_u64(self, byte_offset: usize, n: u64) -> bool {
-        let rseq = RSEQ_OFFSET.load(Ordering::Relaxed);
-        // SAFETY: rseq is the offset of a registered area, the table as documented, byte_offset as required.
-        rseq != 0 && unsafe { arch::add_u64(rseq, self.entries, self.cpus, byte_offset, n) }
+    pub(crate) unsafe fn add_u64(self, index: usize, n: u64) -> bool {
+        // SAFETY: used, so `new` has packed what Place demands; the cell exists.
+        self.is_used() && unsafe { add_u64(self.place(index), n) }
     }
 
-    /// Adds `x` to the double `byte_offset` bytes into the current CPU's block; false when it was not added.
+    /// As [`Self::add_u64`] of 1, with an instruction less.
     ///
     /// # Safety
     /// As [`Self::add_u64`].
     #[inline(always)]
-    pub(crate) unsafe fn add_f64(self, byte_offset: usize, x: f64) -> bool {
-        let rseq = RSEQ_OFFSET.load(Ordering::Relaxed);
-        // SAFETY: rseq is the offset of a registered area, the table as documented, byte_offset as required.
-        rseq != 0 && unsafe { arch::add_f64(rseq, self.entries, self.cpus, byte_offset, x) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::local::AtomicU64;
-
-    fn table(blocks: &'static [AtomicU64]) -> Table {
-        let cpus = crate::sys::possible_cpus();
-        let entries: Vec<_> = (0..cpus).map(|_| AtomicUsize::new(blocks.as_ptr() as usize)).collect();
-        Table::new(Box::leak(entries.into_boxed_slice()))
+    pub(crate) unsafe fn add_one(self, index: usize) -> bool {
+        // SAFETY: as in add_u64.
+        self.is_used() && unsafe { add_one(self.place(index)) }
     }
 
-    fn words() -> &'static [AtomicU64] {
-        Box::leak((0..4).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    #[test]
-    fn an_update_reaches_its_word_and_no_other() {
-        if path() != Path::Rseq {
-            eprintln!("SKIPPED: {:?}", path());
-            return;
-        }
-        let words = words();
-        let table = table(words);
-        // SAFETY: the blocks have four words.
-        assert!(unsafe { table.add_u64(8, 5) });
-        // SAFETY: as above.
-        assert!(unsafe { table.add_u64(8, u64::MAX) });
-        // SAFETY: as above.
-        assert!(unsafe { table.add_f64(24, 1.5) });
-        // SAFETY: as above.
-        assert!(unsafe { table.add_f64(24, 0.25) });
-        let seen: Vec<_> = words.iter().map(|w| w.load(Ordering::Relaxed)).collect();
-        assert_eq!(seen, [0, 4, 0, 1.75_f64.to_bits()]);
-    }
-
-    #[test]
-    fn no_block_and_no_cpu_leave_the_update_to_the_caller() {
-        path();
-        // SAFETY: an empty table stores nothing.
-        assert!(!unsafe { Table::EMPTY.add_u64(0, 1) });
-        let zeros: &'static [AtomicUsize] =
-            Box::leak((0..crate::sys::possible_cpus()).map(|_| AtomicUsize::new(0)).collect());
-        // SAFETY: a table without blocks stores nothing.
-        assert!(!unsafe { Table::new(zeros).add_f64(0, 1.0) });
+    /// Adds `x` to cell `index`, a double, of the current CPU's block; false when it was not added.
+    ///
+    /// # Safety
+    /// As [`Self::add_u64`].
+    #[inline(always)]
+    pub(crate) unsafe fn add_f64(self, index: usize, x: f64) -> bool {
+        // SAFETY: as in add_u64.
+        self.is_used() && unsafe { add_f64(self.place(index), x) }
     }
 }

@@ -9,7 +9,7 @@ use crate::left_out::LeftOutReason;
 
 /// What was left out, by reason.
 fn left_out(bench: &mut Bench) -> Vec<(&'static str, usize)> {
-    let left_out = bench.collector.collect().left_out;
+    let left_out = bench.collect().left_out;
     LeftOutReason::ALL.map(|reason| (reason.name(), left_out.count(reason))).into()
 }
 
@@ -26,11 +26,11 @@ fn of_files_in_a_directory_the_oldest_wins_where_they_disagree() {
     bench.write("a", &gauge(20));
     bench.write("b", &counting(10, 5));
     assert_eq!(bench.samples(), ["a_total 5"]);
-    let skipped = bench.collector.collect().stats.skipped;
+    let skipped = bench.collect().stats.skipped;
     assert_eq!(skipped.len(), 1);
     assert!(skipped[0].segment.ends_with("/a") && skipped[0].reason == Reason::Disagree, "{skipped:?}");
     // Reports stay in the order of names.
-    let names: Vec<_> = bench.collector.collect().segments.iter().map(|s| s.path.clone()).collect();
+    let names: Vec<_> = bench.collect().segments.iter().map(|s| s.path.clone()).collect();
     assert_eq!(names, [bench.path("a"), bench.path("b")]);
     // Of equal age, the first name.
     let mut bench = Bench::new("*");
@@ -57,8 +57,7 @@ fn an_earlier_pattern_wins_whatever_its_age() {
     bench.write("new", &gauge(20));
     fs::create_dir(bench.path("old")).unwrap();
     bench.write("old/b", &counting(10, 5));
-    let patterns = ["new", "old"].map(|name| bench.path(name).to_string_lossy().into_owned());
-    bench.collector = Collector::new(&patterns);
+    bench.follow(&["new", "old"], &[]);
     assert_eq!(bench.samples(), ["a_total 0"]);
 }
 
@@ -71,7 +70,7 @@ fn of_copies_one_is_served_and_the_others_are_named() {
         bench.write(name, &built);
     }
     let states = |bench: &mut Bench| -> Vec<String> {
-        let segments = bench.collector.collect().segments;
+        let segments = bench.collect().segments;
         segments.iter().map(|segment| format!("{:?}", segment.state)).collect()
     };
     let copy_of = |bench: &Bench, name| format!("Copy({:?})", bench.path(name));
@@ -97,8 +96,7 @@ fn of_copies_the_one_that_is_named_is_served() {
     let mut bench = Bench::new("");
     bench.write("a", &counting(1, 5));
     bench.write("segment", &counting(1, 5));
-    let patterns = ["", "segment"].map(|name| bench.path(name).to_string_lossy().into_owned());
-    bench.collector = Collector::new(&patterns);
+    bench.follow(&["", "segment"], &[]);
     assert_eq!(bench.states(), ["copy", "ok"]);
 }
 
@@ -115,22 +113,21 @@ fn what_belongs_to_others_is_left_out_unless_it_is_named_or_they_are_allowed() {
     bench.write("theirs", &counting(2, 70));
     chown(bench.path("theirs"), Some(somebody), None).unwrap();
     for pattern in ["", "*"] {
-        let pattern = [bench.path(pattern).to_string_lossy().into_owned()];
-        bench.collector = Collector::new(&pattern);
+        bench.follow(&[pattern], &[]);
         assert_eq!(bench.samples(), ["a_total 5"]);
         assert_eq!(left_out(&mut bench), [("no_segment", 0), ("permission_denied", 0), ("owner", 1)]);
-        bench.collector = Collector::new(&pattern).allow_uids(&[1, somebody]);
+        bench.follow(&[pattern], &[1, somebody]);
         assert_eq!(bench.samples(), ["a_total 75"]);
         assert_eq!(left_out(&mut bench)[2], ("owner", 0));
     }
     // A file that is named is served, and so is what its owner superseded; but nothing that a third one adds.
-    bench.collector = Collector::new(&[bench.path("theirs").to_string_lossy().into_owned()]);
+    bench.follow(&["theirs"], &[]);
     bench.write("theirs.superseded-1", &counting(3, 600));
     chown(bench.path("theirs.superseded-1"), Some(somebody), None).unwrap();
     bench.write("theirs.superseded-2", &counting(4, 8000));
     chown(bench.path("theirs.superseded-2"), Some(somebody + 1), None).unwrap();
     assert_eq!(bench.samples(), ["a_total 670"]);
-    let left_out = bench.collector.collect().left_out;
+    let left_out = bench.collect().left_out;
     assert_eq!(left_out.files(LeftOutReason::Owner), [bench.path("theirs.superseded-2")]);
 }
 
@@ -150,7 +147,7 @@ fn what_may_not_be_read_and_what_is_no_segment_is_counted() {
     }
     let found: Vec<_> = (0..2).map(|_| left_out(&mut bench)).collect();
     let states = bench.states();
-    let files = bench.collector.collect().left_out.files(LeftOutReason::PermissionDenied).to_vec();
+    let files = bench.collect().left_out.files(LeftOutReason::PermissionDenied).to_vec();
     if geteuid() == root {
         setfsuid(root);
     }

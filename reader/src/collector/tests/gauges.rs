@@ -23,7 +23,7 @@ fn gauge_bench(mode: GaugeMode, keep_dead: u32) -> (Bench, Alive) {
         cell.begin(place, series, &earlier, integer);
         cell.half(0).set(GaugeNumber::Integer(2), integer, mode, || 20);
         let reading = cell.read(place).unwrap();
-        let half = cell.take_over(place, &reading, &dead, integer, mode).unwrap();
+        let half = cell.take_over(place, &reading, &dead, integer, Kind::Gauge, mode).unwrap();
         cell.half(half).set(GaugeNumber::Integer(9), integer, mode, || 90);
     });
     let bench = Bench::new("segment");
