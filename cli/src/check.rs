@@ -16,7 +16,8 @@ Examples:
   dyn-metrics check /tmp/copy-of-a-segment && echo sound
 
 A fault is a byte that no correct writer leaves so. A note is what a process that was killed may leave: it costs \
-some bytes and no counts. Superseded files beside the segment are files of their own: check them by their names.
+some bytes and no counts. Superseded files beside the segment are files of their own: check them by their names. \
+Directories and globs are for dump.
 
 Exit status: 0 sound, 1 faults, 2 the file could not be read as a segment.";
 
@@ -33,7 +34,7 @@ pub struct CheckArgs {
 
 /// Verifies the segment that `args` names.
 pub fn run(args: &CheckArgs) -> Result<Outcome, CliError> {
-    let report = check::check(args.segment.path())?;
+    let report = check::check(args.segment.path()?)?;
     let out = &mut BufWriter::new(io::stdout().lock());
     write(&report, Style::of_stdout(), out)?;
     out.flush()?;

@@ -25,13 +25,16 @@ Examples:
   dyn-metrics dump --label model=llama-3-8b --label status=error
   dyn-metrics dump --family '*_first_token_seconds' --buckets
   dyn-metrics dump --format json | jq '.families[].name'
+  dyn-metrics dump '/run/metrics/*.shm'
   dyn-metrics dump --raw | less
 
 A dead service's segment can be read as well as a living one's, and so can a copy of it. Gauges of the modes whose \
-names begin with `live` show living processes only; a copy has none. Superseded files beside the segment are \
-merged into it, as by the exporter.
+names begin with `live` show living processes only, and a copy has none: then `livesum`, the default, is 0, and those \
+of the other live modes are not shown. Superseded files beside the segment are merged into it, as by the exporter.
 
-Exit status: 0 fine, 1 parts of the segment could not be read, 2 nothing of it could.";
+SEGMENT may be a directory or a glob, whose segments are merged as by the exporter; with --raw it is one file.
+
+Exit status: 0 fine, 1 parts could not be read or no series matches, 2 nothing could be read.";
 
 /// Show what the metrics in a segment say
 ///
@@ -50,12 +53,16 @@ pub struct DumpArgs {
     #[command(flatten)]
     filter: Filter,
 
-    /// Show each bucket of histograms
+    /// Show each bucket of histograms in the table; the other formats have them anyway
     #[arg(long)]
     buckets: bool,
 
+    /// Show what a directory or a glob leads to also if it belongs to this user, not only to oneself or root
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+
     /// Show the structures in the file instead: header, processes, index, records, gauge cells, extents, blocks
-    #[arg(long, conflicts_with_all = ["format", "family", "label", "buckets"])]
+    #[arg(long, conflicts_with_all = ["format", "family", "label", "buckets", "allow_uid"])]
     raw: bool,
 }
 
@@ -65,17 +72,21 @@ enum Format {
     Table,
     /// One object, with segments and processes
     Json,
-    /// Text 0.0.4, as the exporter serves it; self-metrics are left out where families or labels are chosen
+    /// Text 0.0.4, as the exporter serves it but for what it says of itself (dyn_metrics_exporter_*); without any
+    /// self-metrics where families or labels are chosen
     Prometheus,
 }
 
 /// Writes the segment that `args` names to standard output.
 pub fn run(args: &DumpArgs) -> Result<Outcome, CliError> {
-    let path = args.segment.path();
+    let path = args.segment.path()?;
+    if args.buckets && args.format != Format::Table {
+        return Err(CliError::BucketsWithoutTable);
+    }
     if args.raw {
         return raw::run(&path);
     }
-    let mut snapshot = collect(&path)?;
+    let mut snapshot = collect(&path, &args.allow_uid)?;
     args.filter.apply(&mut snapshot);
     let out = &mut BufWriter::new(io::stdout().lock());
     match args.format {
@@ -90,15 +101,17 @@ pub fn run(args: &DumpArgs) -> Result<Outcome, CliError> {
         Format::Prometheus => write_encoded(out, |bytes| encode::text::encode(&snapshot, bytes))?,
     }
     out.flush()?;
+    let outcome = complain_about(&snapshot);
     if args.filter.is_set() && snapshot.families.is_empty() {
         complain(&format!("{path}: no series matches"));
+        return Ok(Outcome::Problems);
     }
-    Ok(complain_about(&snapshot))
+    Ok(outcome)
 }
 
 /// Writes the table of the segment at `path` to standard output.
 pub fn print(path: &str, style: Style) -> Result<Outcome, CliError> {
-    let snapshot = collect(path)?;
+    let snapshot = collect(path, &[])?;
     let out = &mut BufWriter::new(io::stdout().lock());
     View { style, buckets: false, short: false }.write(&snapshot, out)?;
     out.flush()?;
@@ -159,7 +172,7 @@ impl View {
     fn write_processes(self, processes: &[ProcessReport], now: u64, out: &mut dyn Write) -> io::Result<()> {
         let alive = processes.iter().filter(|process| process.alive).count();
         let dead = processes.len() - alive;
-        let hint = if alive == 0 && dead > 0 { "; gauges of live modes show nobody" } else { "" };
+        let hint = if alive == 0 && dead > 0 { "; gauges of live modes count nobody" } else { "" };
         writeln!(out, "  processes: {alive} alive, {dead} dead{hint}")?;
         let mut table = Table::with_headings(&[">pid", "", "role", "labels", "command", "attached"]);
         for process in processes {

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::demo::DemoError;
+use crate::segment::NotUtf8;
 
 /// Why a verb could not run, or not to its end. Each text is one line.
 #[non_exhaustive]
@@ -11,6 +12,20 @@ pub enum CliError {
     /// The segment can't be read.
     #[error(transparent)]
     Reader(#[from] dyn_metrics_reader::Error),
+    /// No segment was found in a directory, or where a glob leads.
+    #[error("{pattern}: no segment found{left_out}")]
+    NothingFound {
+        /// The directory or glob.
+        pattern: String,
+        /// What was found and left out, if anything.
+        left_out: String,
+    },
+    /// The environment names the segment in bytes that are no text.
+    #[error(transparent)]
+    NotUtf8(#[from] NotUtf8),
+    /// An option that the chosen format has no use for.
+    #[error("--buckets is for tables: json and prometheus have every bucket without it")]
+    BucketsWithoutTable,
     /// Standard output has gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -30,7 +45,8 @@ impl CliError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Output(_) | Self::Demo(DemoError::Output(_) | DemoError::Ended { .. }) => 1,
-            Self::Reader(_) | Self::Demo(_) => 2,
+            Self::Reader(_) | Self::Demo(_) | Self::NotUtf8(_) => 2,
+            Self::NothingFound { .. } | Self::BucketsWithoutTable => 2,
         }
     }
 

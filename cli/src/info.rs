@@ -20,7 +20,8 @@ Examples:
   dyn-metrics info --shm /run/metrics/dynamo
 
 A process takes a slot in the segment when it attaches, a forked child when it sets a gauge or attaches itself; a child \
-that only counts through its parent's handles is not listed. Pids are as the processes see them, in their own namespaces.
+that only counts through its parent's handles is not listed. Pids are as the processes see them, in their own namespaces. \
+Directories and globs are for dump.
 
 Exit status: 0 fine, 1 parts of the segment could not be read, 2 nothing of it could.";
 
@@ -34,7 +35,7 @@ pub struct InfoArgs {
 
 /// Shows facts about the segment that `args` names.
 pub fn run(args: &InfoArgs) -> Result<Outcome, CliError> {
-    let path = args.segment.path();
+    let path = args.segment.path()?;
     let raw = raw::read(&path)?;
     let out = &mut BufWriter::new(io::stdout().lock());
     write(&raw, now_unix_ns(), Style::of_stdout(), out)?;

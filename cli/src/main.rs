@@ -49,7 +49,8 @@ Examples:
       run a small LLM service that counts into /dev/shm/dynamo-demo
 
 Every verb takes the segment as its argument or with --shm; without either it is DYN_METRICS_SHM, else \
-/dev/shm/dynamo. Nothing but demo writes to a segment.
+/dev/shm/dynamo, for demo /dev/shm/dynamo-demo. dump takes a directory or a glob as well. Nothing but demo writes to a \
+segment.
 
 Exit status: 0 fine, 1 ran with problems (faults found, something could not be read), 2 could not start.";
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 
-use dyn_metrics_reader::Number;
+use dyn_metrics_reader::{Number, escaped, printable};
 
 /// Significant digits of numbers that are not whole.
 const DIGITS: i32 = 6;
@@ -40,24 +40,16 @@ impl Style {
     }
 }
 
-/// `text` with control characters escaped, so that a segment can't send commands to the terminal.
+/// `text` with what can't be seen escaped, so that a segment can't send commands to the terminal.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_command) {
-        return text.into();
-    }
-    let escape = |c: char| if is_command(c) { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect::<String>().into()
+    printable(text)
 }
 
-/// Control characters, and those that reorder text.
-fn is_command(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A label's value where it stands alone: quoted where it could be mistaken.
+/// A label's value where it stands alone: as it is, or in quotes and escaped where it could be mistaken.
 pub fn label_value(value: &str) -> Cow<'_, str> {
-    let plain = !value.is_empty() && value != "-" && !value.contains([' ', '"', '=', ',']);
-    if plain { clean(value) } else { format!("\"{}\"", clean(&value.replace('"', "\\\""))).into() }
+    let odd = [' ', '"', '\'', '=', ',', '\\'];
+    let plain = !value.is_empty() && value != "-" && !value.contains(odd) && printable(value) == value;
+    if plain { value.into() } else { format!("\"{}\"", escaped(value).replace('"', "\\\"")).into() }
 }
 
 /// Labels as `name=value name=value`.
@@ -172,7 +164,7 @@ mod tests {
     #[test]
     fn what_commands_a_terminal_is_escaped() {
         assert_eq!(clean("plain é 模型"), "plain é 模型");
-        assert_eq!(clean("a\x1b[2J\nb\u{202e}c"), "a\\u{1b}[2J\\nb\\u{202e}c");
+        assert_eq!(clean("a\x1b[2J\nb\u{202e}c\\"), r"a\u{1b}[2J\nb\u{202e}c\\");
     }
 
     #[test]
@@ -183,7 +175,10 @@ mod tests {
             ("-", "\"-\""),
             ("a b", "\"a b\""),
             ("say \"x\"", "\"say \\\"x\\\"\""),
-            ("tab\there", "tab\\there"),
+            ("tab\there", r#""tab\there""#),
+            (r"tab\there", r#""tab\\there""#),
+            ("\u{200b}", r#""\u{200b}""#),
+            ("a\u{a0}b", r#""a\u{a0}b""#),
         ] {
             assert_eq!(label_value(value), expected);
         }

@@ -1,5 +1,7 @@
 //! One client: HTTP/1 over any stream, with limits on what it may send and how long it may take.
 
+use std::sync::Arc;
+
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -7,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::http::App;
+use crate::room::Seat;
 use crate::timed::Timed;
 
 /// Longest request line and headers together, in bytes; longer ones are answered with status 431.
@@ -15,22 +18,31 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Most header fields of one request; Prometheus sends about eight.
 const MAX_HEADERS: usize = 64;
 
-/// Serves one client until it leaves, breaks a limit, or `stop` turns true and its request is answered.
-pub(crate) async fn serve<S>(stream: S, app: App, mut stop: watch::Receiver<bool>)
+/// Serves one client until it leaves, breaks a limit, has to make room, or `stop` turns true and its request is
+/// answered.
+pub(crate) async fn serve<S>(stream: S, app: App, seat: Arc<Seat>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request| app.clone().respond(request));
+    let working = Arc::clone(&seat);
+    let service = service_fn(move |request| {
+        working.work();
+        app.clone().respond(request)
+    });
     // hyper's own header time-out would also end the pause between two scrapes: `Timed` tells them apart.
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(Timed::new(stream)), service));
+    // A client that has sent all it wants may close its side and still read: `nc -N`, a shell's /dev/tcp.
+    http.half_close(true);
+    let stream = TokioIo::new(Timed::new(stream, Arc::clone(&seat)));
+    let mut connection = std::pin::pin!(http.serve_connection(stream, service));
     let stopped = async move {
         // An error means that the server itself has gone, which is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = seat.closed() => return tracing::debug!("idle connection closed to make room"),
         () = stopped => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -50,7 +62,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::page::Page;
+    use crate::gzip::Gzip;
+    use crate::page::{Found, Page};
+    use crate::room::Room;
     use crate::scrape::Scraper;
     use crate::self_metrics::Count;
     use crate::timed::{REQUEST, RESPONSE};
@@ -62,11 +76,15 @@ mod tests {
         let (client, server) = duplex(BUFFER);
         let (stop, stopped) = watch::channel(false);
         let app = App::new(scraper, Count::default(), &[]);
-        (client, stop, tokio::spawn(serve(server, app, stopped)))
+        (client, stop, tokio::spawn(serve(server, app, Room::default().seat(), stopped)))
+    }
+
+    fn scraper(collect: impl FnMut() -> Page + Send + 'static) -> Scraper {
+        Scraper::new(Box::new(collect), Count::default())
     }
 
     fn pages_of(size: usize) -> Scraper {
-        Scraper::new(Box::new(move || Page::new(vec![b'#'; size], Vec::new())))
+        scraper(move || Page::new(vec![b'#'; size], Found::default(), Gzip::default()))
     }
 
     async fn rest(mut client: DuplexStream) -> String {
@@ -79,11 +97,11 @@ mod tests {
     async fn a_stop_lets_the_request_in_flight_finish() {
         let (started, starts) = mpsc::channel();
         let (go, gate) = mpsc::channel();
-        let scraper = Scraper::new(Box::new(move || {
+        let scraper = scraper(move || {
             started.send(()).expect("the test listens");
             gate.recv().expect("the test lets go");
-            Page::new(b"in flight\n".to_vec(), Vec::new())
-        }));
+            Page::new(b"in flight\n".to_vec(), Found::default(), Gzip::default())
+        });
         let (mut client, stop, server) = start(scraper);
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
         tokio::task::spawn_blocking(move || starts.recv().expect("a collection")).await.expect("a thread");

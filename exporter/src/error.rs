@@ -1,5 +1,6 @@
 //! What can go wrong with an exporter as a whole. A bad segment is not here: it is logged, counted and skipped.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 
@@ -10,6 +11,15 @@ pub enum Error {
     /// The list of segments is empty, or holds an empty pattern.
     #[error("no segment to serve: each --shm needs a file, a directory or a glob")]
     NoSegments,
+
+    /// The environment names a segment in bytes that are no text.
+    #[error("{variable}: found {value:?}, expected UTF-8")]
+    NotUtf8 {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds.
+        value: OsString,
+    },
 
     /// Somebody else listens there.
     #[error("cannot listen on {address}: the address is already in use, choose another with --listen")]

@@ -86,7 +86,7 @@ impl App {
 
     async fn landing(&self) -> Result<Response<Body>, CollectionFailed> {
         let page = self.scraper.scrape().await?;
-        let mut response = response(StatusCode::OK, HTML, landing::render(&self.patterns, page.segments()));
+        let mut response = response(StatusCode::OK, HTML, landing::render(&self.patterns, page.found()));
         let policy = HeaderValue::from_static(CONTENT_POLICY);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         Ok(response)
@@ -94,7 +94,7 @@ impl App {
 }
 
 fn count(page: &Page, wanted: impl Fn(&SegmentView) -> bool) -> usize {
-    page.segments().iter().filter(|segment| wanted(segment)).count()
+    page.found().segments.iter().filter(|segment| wanted(segment)).count()
 }
 
 fn method_not_allowed() -> Response<Body> {
@@ -125,19 +125,25 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::gzip::Gzip;
+    use crate::page::Found;
 
     /// An exporter of one good and one bad segment, whose pages tell their number.
     fn app() -> App {
         let mut number = 0;
-        let scraper = Scraper::new(Box::new(move || {
-            number += 1;
-            let good = SegmentView::example("/dev/shm/<good>");
-            let bad = SegmentView {
-                state: State::Bad("bad magic".to_owned()),
-                ..SegmentView::example("/dev/shm/bad")
-            };
-            Page::new(format!("collections {number}\n").into_bytes(), vec![good, bad])
-        }));
+        let scraper = Scraper::new(
+            Box::new(move || {
+                number += 1;
+                let good = SegmentView::example("/dev/shm/<good>");
+                let bad = SegmentView {
+                    state: State::Bad("bad magic".to_owned()),
+                    ..SegmentView::example("/dev/shm/bad")
+                };
+                let found = Found { segments: vec![good, bad], ..Found::default() };
+                Page::new(format!("collections {number}\n").into_bytes(), found, Gzip::default())
+            }),
+            Count::default(),
+        );
         App::new(scraper, Count::default(), &["/dev/shm/*".to_owned()])
     }
 
@@ -209,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_collection_is_status_500() {
-        let scraper = Scraper::new(Box::new(|| panic!("on purpose")));
+        let scraper = Scraper::new(Box::new(|| panic!("on purpose")), Count::default());
         let app = App::new(scraper, Count::default(), &[]);
         for target in ["/metrics", "/-/ready", "/"] {
             let (response, _) = ask(&app, Method::GET, target).await;

@@ -6,9 +6,9 @@
 //! | --- | --- |
 //! | which segments, which address? | [`Config`] |
 //! | how do connections come, go, and end at a stop? | `server` |
-//! | what may one client do to the others? | `connection`, `timed` |
+//! | what may one client do to the others? | `connection`, `timed`, `room` |
 //! | which path answers what? | `http`, `negotiate`, `landing` |
-//! | how do concurrent scrapes share one collection? | `scrape`, `page` |
+//! | how do concurrent scrapes share one collection? | `scrape`, `page`, `gzip`, `buffers` |
 //! | what is a collection? | `segments`, `self_metrics` |
 //! | when is a line logged about a segment? | `watch` |
 //!
@@ -18,7 +18,7 @@
 //! # async fn example() -> Result<(), dyn_metrics_exporter::Error> {
 //! use dyn_metrics_exporter::{Config, bind};
 //!
-//! let config = Config { shm: vec!["/dev/shm/dynamo".into()], listen: ([127, 0, 0, 1], 0).into() };
+//! let config = Config { shm: vec!["/dev/shm/dynamo".into()], listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
 //! let server = bind(config).await?;
 //! println!("http://{}/metrics", server.local_addr());
 //! server.run(std::future::pending()).await
@@ -28,19 +28,23 @@
 //! # Limits
 //!
 //! No TLS, no authentication, HTTP/1 only: put a proxy in front where that matters. At most 512
-//! connections at once; further ones wait in the kernel's queue. Events are emitted through `tracing`;
+//! connections at once; for a further one, that which has been idle longest is closed. At most 8 pages are on their way
+//! to clients at once; while slow clients hold that many, requests get the newest of them. Events are emitted through `tracing`;
 //! without a subscriber they go nowhere. The SIGBUS guard is for whole programs, so this library
 //! does not install it: call `dyn_metrics_reader::guard::install` first if a segment may be truncated by somebody.
 
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod config;
 mod connection;
 mod error;
+mod gzip;
 mod http;
 mod landing;
 mod negotiate;
 mod page;
+mod room;
 mod scrape;
 mod segments;
 mod self_metrics;
@@ -48,6 +52,6 @@ mod server;
 mod timed;
 mod watch;
 
-pub use config::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE};
+pub use config::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, parse_listen};
 pub use error::Error;
 pub use server::{Server, bind};

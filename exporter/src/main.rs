@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::sync::LazyLock;
 
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
-use dyn_metrics_exporter::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, bind};
+use dyn_metrics_exporter::{Config, DEFAULT_LISTEN, DEFAULT_SHM, Error, SHM_VARIABLE, bind, parse_listen};
 use dyn_metrics_layout::FORMAT_VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -40,12 +41,19 @@ Exit status: 0 after SIGTERM or SIGINT, 1 if there were problems on the way, 2 i
 #[command(name = "dyn-metrics-exporter", version = VERSION.as_str(), after_help = EXAMPLES)]
 struct Arguments {
     /// Segment to serve: a file, a directory or a glob; may be given several times
-    #[arg(long, value_name = "PATTERN", env = SHM_VARIABLE, default_value = DEFAULT_SHM,
-          value_parser = NonEmptyStringValueParser::new())]
+    /// [default: DYN_METRICS_SHM, else /dev/shm/dynamo]
+    #[arg(long, value_name = "PATTERN", value_parser = NonEmptyStringValueParser::new())]
     shm: Vec<String>,
 
-    /// Address to listen on; port 0 takes a free one, which the log names
-    #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN)]
+    /// Serve what a directory or a glob leads to also if it belongs to this user; may be repeated
+    ///
+    /// Without it such a file must belong to the exporter's own user or to root: whoever may create a file there could
+    /// change the numbers of others. A file that is named by --shm is served whoever owns it.
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+
+    /// Address to listen on, such as 127.0.0.1:9464; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN, value_parser = parse_listen)]
     listen: SocketAddr,
 
     /// Least important events to log: off, error, warn, info, debug or trace
@@ -56,6 +64,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log_level);
+    let shm = match patterns(arguments.shm, std::env::var_os(SHM_VARIABLE)) {
+        Ok(shm) => shm,
+        Err(error) => return not_started(&error),
+    };
     if let Err(error) = dyn_metrics_reader::guard::install() {
         tracing::warn!(%error, "running without a guard: a truncated segment would end the exporter");
     }
@@ -63,10 +75,23 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&error),
     };
-    let code = runtime.block_on(serve(Config { shm: arguments.shm, listen: arguments.listen }));
+    let code =
+        runtime.block_on(serve(Config { shm, allow_uids: arguments.allow_uid, listen: arguments.listen }));
     // A collection may still run for a client that was cut; nothing is lost with it.
     runtime.shutdown_background();
     code
+}
+
+/// What to serve: as the arguments say, else the environment, in which an empty variable is none, else the default.
+fn patterns(arguments: Vec<String>, variable: Option<OsString>) -> Result<Vec<String>, Error> {
+    if !arguments.is_empty() {
+        return Ok(arguments);
+    }
+    match variable.filter(|value| !value.is_empty()).map(OsString::into_string) {
+        None => Ok(vec![DEFAULT_SHM.to_owned()]),
+        Some(Ok(pattern)) => Ok(vec![pattern]),
+        Some(Err(value)) => Err(Error::NotUtf8 { variable: SHM_VARIABLE, value }),
+    }
 }
 
 /// From binding to the last response.
@@ -117,6 +142,8 @@ fn start_log(level: LevelFilter) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -134,6 +161,19 @@ mod tests {
         assert_eq!(arguments.shm, ["/a", "/b/*"]);
         assert_eq!(arguments.listen, "[::1]:0".parse().expect("an address"));
         assert_eq!(arguments.log_level, LevelFilter::WARN);
+    }
+
+    #[test]
+    fn the_environment_counts_where_it_says_something() {
+        let text = |text: &str| Some(OsString::from(text));
+        let given = || vec!["/a".to_owned()];
+        assert_eq!(patterns(given(), text("/b")).expect("patterns"), ["/a"]);
+        assert_eq!(patterns(Vec::new(), text("/b")).expect("patterns"), ["/b"]);
+        for nothing in [None, text("")] {
+            assert_eq!(patterns(Vec::new(), nothing).expect("patterns"), [DEFAULT_SHM]);
+        }
+        let error = patterns(Vec::new(), Some(OsString::from_vec(b"/a\xff".to_vec()))).expect_err("no UTF-8");
+        assert_eq!(error.to_string(), "DYN_METRICS_SHM: found \"/a\\xFF\", expected UTF-8");
     }
 
     #[test]

@@ -1,56 +1,75 @@
 //! One collection's result: the exposition, shared by everybody who asked for it.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use dyn_metrics_reader::LeftOut;
 use tokio::sync::OnceCell;
 use tokio::task;
 
+use crate::gzip::Gzip;
 use crate::segments::SegmentView;
 
-/// gzip's level: 3 is where text shrinks by a factor of ten or more at a small part of the time of the default 6.
-const LEVEL: Compression = Compression::new(3);
-
-/// What one collection found. Never changes; clients share its bytes.
+/// What one collection found. Never changes; clients share its bytes, and it lives as long as any of them needs these.
 #[derive(Debug)]
 pub(crate) struct Page {
     text: Bytes,
-    gzip: OnceCell<Option<Bytes>>,
-    segments: Vec<SegmentView>,
+    compressed: OnceCell<Option<Bytes>>,
+    gzip: Gzip,
+    found: Found,
+}
+
+/// What a collection found, for people.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) segments: Vec<SegmentView>,
+    /// Patterns that are directories or globs and lead to nothing.
+    pub(crate) unmatched: Vec<String>,
+    pub(crate) left_out: LeftOut,
 }
 
 impl Page {
-    pub(crate) fn new(text: impl Into<Bytes>, segments: Vec<SegmentView>) -> Self {
-        Self { text: text.into(), gzip: OnceCell::new(), segments }
+    /// A page of this text, which `gzip` compresses for those who ask.
+    pub(crate) fn new(text: impl Into<Bytes>, found: Found, gzip: Gzip) -> Self {
+        Self { text: text.into(), compressed: OnceCell::new(), gzip, found }
     }
 
     /// The exposition. Cost: a reference count.
-    pub(crate) fn text(&self) -> Bytes {
-        self.text.clone()
+    pub(crate) fn text(self: &Arc<Self>) -> Bytes {
+        self.body(&self.text)
     }
 
     /// The exposition, compressed by the first who asks, on a thread where that blocks nobody.
     ///
     /// `None` when it could not be compressed; the plain page then does.
-    pub(crate) async fn gzip(&self) -> Option<Bytes> {
-        let compressed = self.gzip.get_or_init(|| async {
-            let text = self.text();
-            task::spawn_blocking(move || compress(&text)).await.ok()?.ok()
+    pub(crate) async fn gzip(self: &Arc<Self>) -> Option<Bytes> {
+        let compressed = self.compressed.get_or_init(|| async {
+            let (text, gzip) = (self.text(), self.gzip.clone());
+            task::spawn_blocking(move || gzip.compress(&text)).await.ok()?.ok()
         });
-        compressed.await.clone()
+        Some(self.body(compressed.await.as_ref()?))
     }
 
-    /// The segments that the collection saw.
-    pub(crate) fn segments(&self) -> &[SegmentView] {
-        &self.segments
+    /// Bytes of this page as the body of a response: while there is one, the page lives.
+    fn body(self: &Arc<Self>, bytes: &Bytes) -> Bytes {
+        Bytes::from_owner(Body { bytes: bytes.clone(), _page: Arc::clone(self) })
+    }
+
+    /// What the collection found.
+    pub(crate) const fn found(&self) -> &Found {
+        &self.found
     }
 }
 
-fn compress(text: &[u8]) -> io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), LEVEL);
-    encoder.write_all(text)?;
-    Ok(Bytes::from(encoder.finish()?))
+struct Body {
+    bytes: Bytes,
+    _page: Arc<Page>,
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_is_compressed_once_and_shared() {
-        let page = Page::new(b"up 1\n".repeat(1000), Vec::new());
+        let page = Arc::new(Page::new(b"up 1\n".repeat(1000), Found::default(), Gzip::default()));
         let (first, second) = (page.gzip().await.expect("gzip"), page.gzip().await.expect("gzip"));
         assert_eq!(first.as_ptr(), second.as_ptr());
 

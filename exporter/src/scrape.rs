@@ -3,10 +3,14 @@
 //! A request joins the next collection. Whoever waits when a collection begins gets its page; whoever
 //! comes while it runs waits for the one after it, so that nobody gets values older than their request. At most
 //! one collection runs at a time, and none runs for nobody.
+//!
+//! A page lives until the last client has read it. So that slow clients can't fill the memory, there are at most
+//! [`MAX_PAGES`]: while all of them are on their way, requests get the newest, and are counted.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::oneshot;
 use tokio::task;
@@ -23,6 +27,10 @@ pub(crate) struct CollectionFailed;
 
 type Outcome = Result<Arc<Page>, CollectionFailed>;
 
+/// Most pages that are alive at once. A page of 100 000 series has about 10 MB; clients that read as they should leave
+/// one or two.
+pub(crate) const MAX_PAGES: usize = 8;
+
 /// Hands out pages. Clones share one queue and one collector.
 #[derive(Clone)]
 pub(crate) struct Scraper(Arc<Shared>);
@@ -30,7 +38,10 @@ pub(crate) struct Scraper(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     collect: Mutex<Collect>,
+    /// Oldest first.
+    pages: Mutex<VecDeque<Weak<Page>>>,
     failed: Count,
+    older_pages: Count,
 }
 
 #[derive(Default)]
@@ -40,9 +51,10 @@ struct Queue {
 }
 
 impl Scraper {
-    pub(crate) fn new(collect: Collect) -> Self {
-        let (queue, failed) = (Mutex::default(), Count::default());
-        Self(Arc::new(Shared { queue, collect: Mutex::new(collect), failed }))
+    /// `older_pages` counts the requests that got an older page.
+    pub(crate) fn new(collect: Collect, older_pages: Count) -> Self {
+        let (queue, pages, failed) = (Mutex::default(), Mutex::default(), Count::default());
+        Self(Arc::new(Shared { queue, collect: Mutex::new(collect), pages, failed, older_pages }))
     }
 
     /// The page of the next collection to begin.
@@ -72,7 +84,13 @@ impl Shared {
     /// Collects until nobody waits.
     fn drain(&self) {
         while let Some(waiting) = self.next_batch() {
-            let outcome = self.collect_once();
+            let outcome = match self.surplus() {
+                Some(page) => {
+                    waiting.iter().for_each(|_| self.older_pages.inc());
+                    Ok(page)
+                }
+                None => self.collect_once(),
+            };
             for request in waiting {
                 // A client that has gone meanwhile is no error.
                 let _ = request.send(outcome.clone());
@@ -89,13 +107,22 @@ impl Shared {
         queue.running.then_some(waiting)
     }
 
+    /// The newest page, when there are as many as there may be.
+    fn surplus(&self) -> Option<Arc<Page>> {
+        let mut pages = lock(&self.pages);
+        pages.retain(|page| page.strong_count() > 0);
+        if pages.len() < MAX_PAGES { None } else { pages.back()?.upgrade() }
+    }
+
     fn collect_once(&self) -> Outcome {
         let mut collect = lock(&self.collect);
-        catch_unwind(AssertUnwindSafe(&mut *collect)).map(Arc::new).map_err(|_| {
+        let page = catch_unwind(AssertUnwindSafe(&mut *collect)).map(Arc::new).map_err(|_| {
             self.failed.inc();
             tracing::error!("a collection panicked, its scrapes are answered with status 500");
             CollectionFailed
-        })
+        })?;
+        lock(&self.pages).push_back(Arc::downgrade(&page));
+        Ok(page)
     }
 }
 
@@ -109,18 +136,23 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::gzip::Gzip;
+    use crate::page::Found;
 
     /// A collection that reports its start, then waits to be let go, and numbers its pages.
     fn gated() -> (Scraper, mpsc::Receiver<u32>, mpsc::Sender<()>) {
         let (started, starts) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         let mut number = 0;
-        let scraper = Scraper::new(Box::new(move || {
-            number += 1;
-            started.send(number).expect("the test listens");
-            gate.recv().expect("the test lets go");
-            Page::new(format!("page {number}").into_bytes(), Vec::new())
-        }));
+        let scraper = Scraper::new(
+            Box::new(move || {
+                number += 1;
+                started.send(number).expect("the test listens");
+                gate.recv().expect("the test lets go");
+                Page::new(format!("page {number}").into_bytes(), Found::default(), Gzip::default())
+            }),
+            Count::default(),
+        );
         (scraper, starts, go)
     }
 
@@ -170,13 +202,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn slow_clients_hold_a_bounded_number_of_pages() {
+        let (mut number, older) = (0, Count::default());
+        let collect = Box::new(move || {
+            number += 1;
+            Page::new(format!("page {number}").into_bytes(), Found::default(), Gzip::default())
+        });
+        let scraper = Scraper::new(collect, older.clone());
+        let scrape = async || scraper.scrape().await.expect("a page").text();
+        let mut held = Vec::new();
+        for number in 1..=MAX_PAGES {
+            held.push(scrape().await);
+            assert_eq!(held[number - 1], format!("page {number}"));
+        }
+        assert_eq!(older.value(), 0);
+        // No more of them: whoever comes now gets the newest there is.
+        let newest = format!("page {MAX_PAGES}");
+        for surplus in 1..=3 {
+            assert_eq!(scrape().await, newest);
+            assert_eq!(older.value(), surplus);
+        }
+        held.swap_remove(2);
+        assert_eq!(scrape().await, format!("page {}", MAX_PAGES + 1));
+        assert_eq!(older.value(), 3);
+    }
+
+    #[tokio::test]
     async fn a_panic_fails_its_own_scrapes_only() {
         let mut calls = 0;
-        let scraper = Scraper::new(Box::new(move || {
-            calls += 1;
-            assert!(calls != 1, "the first collection panics on purpose");
-            Page::new(b"fine".to_vec(), Vec::new())
-        }));
+        let scraper = Scraper::new(
+            Box::new(move || {
+                calls += 1;
+                assert!(calls != 1, "the first collection panics on purpose");
+                Page::new(b"fine".to_vec(), Found::default(), Gzip::default())
+            }),
+            Count::default(),
+        );
         assert_eq!(scraper.scrape().await.expect_err("a failure"), CollectionFailed);
         assert_eq!(scraper.scrape().await.expect("a page").text(), "fine");
         assert_eq!(scraper.failed(), 1);

@@ -2,26 +2,23 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-use dyn_metrics_reader::{Collector, SegmentReport, SegmentState};
+use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState};
 
-use crate::page::Page;
-use crate::self_metrics::{self, Count};
+use crate::buffers::Buffers;
+use crate::gzip::Gzip;
+use crate::page::{Found, Page};
+use crate::self_metrics::{self, Counts};
 use crate::watch::Watch;
-
-/// Most texts that are kept to be written over: one that is being sent, and one for the next collection.
-const KEPT: usize = 2;
 
 /// Follows the segments from collection to collection.
 pub(crate) struct Segments {
     patterns: Vec<String>,
+    allow_uids: Vec<u32>,
     collector: Option<Collector>,
     watch: Watch,
-    scrapes: Count,
-    /// The newest texts, newest last; one that no page and no client has any more is used again.
-    texts: Vec<Bytes>,
-    /// Length of the last one.
-    length: usize,
+    counts: Counts,
+    texts: Buffers,
+    gzip: Gzip,
 }
 
 /// What logs and the landing page tell about one segment.
@@ -39,6 +36,8 @@ pub(crate) struct SegmentView {
     pub(crate) bytes_free: u64,
     /// The first parts of it that were ever skipped, each in words.
     pub(crate) skipped: Vec<String>,
+    /// How many parts of it were ever skipped.
+    pub(crate) skipped_total: u64,
 }
 
 /// What became of a segment in a collection.
@@ -50,6 +49,8 @@ pub(crate) enum State {
     Superseded,
     /// Read as well; nothing has its name any more.
     Unlinked,
+    /// There, sound, and not read: a copy of the segment at this path.
+    Copy(String),
     /// Not there, or not there any more.
     Missing,
     /// There, and skipped, for this reason.
@@ -64,9 +65,10 @@ impl State {
 }
 
 impl Segments {
-    /// `scrapes` counts the requests for `/metrics`, which the pages tell.
-    pub(crate) fn new(patterns: Vec<String>, scrapes: Count) -> Self {
-        Self { patterns, collector: None, watch: Watch::default(), scrapes, texts: Vec::new(), length: 0 }
+    /// The pages tell `counts`.
+    pub(crate) fn new(patterns: Vec<String>, allow_uids: Vec<u32>, counts: Counts) -> Self {
+        let (watch, texts, gzip) = Default::default();
+        Self { patterns, allow_uids, collector: None, watch, counts, texts, gzip }
     }
 
     /// Reads and encodes everything; blocking.
@@ -74,41 +76,27 @@ impl Segments {
     /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
     pub(crate) fn collect(&mut self) -> Page {
         let started = Instant::now();
-        let scrapes = self.scrapes.value();
-        let mut collector = self.collector.take().unwrap_or_else(|| Collector::new(&self.patterns));
-        let mut text = self.buffer();
-        let report = collector.render(&mut text);
-        let segments: Vec<_> = report.segments.iter().map(SegmentView::from).collect();
+        let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
+        let mut collector = self.collector.take().unwrap_or_else(new);
+        let mut text = self.texts.take();
+        let found = found(collector.render(&mut text));
         self.collector = Some(collector);
-        self.watch.log(&segments);
-        self_metrics::append(started.elapsed(), scrapes, &mut text);
-        self.length = text.len();
-        Page::new(self.keep(text), segments)
+        self.watch.log(&found);
+        self_metrics::append(started.elapsed(), &self.counts, &mut text);
+        Page::new(self.texts.share(text), found, self.gzip.clone())
     }
+}
 
-    /// Memory for a page: that of an earlier one, where nobody reads it any more and it is large enough, but not
-    /// much too large.
-    fn buffer(&mut self) -> Vec<u8> {
-        if let Some(free) = self.texts.iter().position(Bytes::is_unique) {
-            let mut text = Vec::from(self.texts.remove(free));
-            text.clear();
-            if (self.length..=4 * self.length).contains(&text.capacity()) {
-                return text;
-            }
-        }
-        // This page will be about as long as the last: room for it at once, and an eighth to grow.
-        Vec::with_capacity(self.length + self.length / 8)
+fn found(report: Report) -> Found {
+    let Report { segments, patterns, left_out, stats } = report;
+    let mut segments: Vec<_> = segments.iter().map(SegmentView::from).collect();
+    for segment in &mut segments {
+        let of = stats.skipped.iter().filter(|skipped| skipped.segment == segment.label);
+        // Also those that aren't described one by one.
+        segment.skipped_total = of.map(|skipped| skipped.count).sum();
     }
-
-    /// Shares a text, and remembers it for a later page.
-    fn keep(&mut self, text: Vec<u8>) -> Bytes {
-        let text = Bytes::from(text);
-        if self.texts.len() == KEPT {
-            self.texts.remove(0);
-        }
-        self.texts.push(text.clone());
-        text
-    }
+    let unmatched = patterns.into_iter().filter(|pattern| pattern.is_search && pattern.files == 0);
+    Found { segments, unmatched: unmatched.map(|pattern| pattern.pattern).collect(), left_out }
 }
 
 impl From<&SegmentReport> for SegmentView {
@@ -123,6 +111,7 @@ impl From<&SegmentReport> for SegmentView {
             bytes_used: report.bytes_used,
             bytes_free: report.bytes_free,
             skipped: report.skipped.iter().map(ToString::to_string).collect(),
+            skipped_total: 0,
         }
     }
 }
@@ -133,6 +122,7 @@ impl From<&SegmentState> for State {
             SegmentState::Superseded => Self::Superseded,
             SegmentState::Unlinked => Self::Unlinked,
             SegmentState::Missing => Self::Missing,
+            SegmentState::Copy(of) => Self::Copy(of.to_string_lossy().into_owned()),
             SegmentState::Unreadable(error) => Self::Bad(error.to_string()),
             served if served.is_served() => Self::Mapped,
             other => Self::Bad(other.name().to_owned()),
@@ -154,40 +144,29 @@ impl SegmentView {
             bytes_used: 65_536,
             bytes_free: 1_507_328,
             skipped: Vec::new(),
+            skipped_total: 0,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn memory_of_pages_that_nobody_reads_is_used_again() {
-        let mut segments = Segments::new(vec!["/nonexistent/segment".to_owned()], Count::default());
-        let place = |page: &Page| page.text().as_ptr();
-        let first = segments.collect();
-        let second = segments.collect();
-        assert_ne!(place(&first), place(&second), "the first is still there");
-        let free = place(&first);
+        let mut segments =
+            Segments::new(vec!["/nonexistent/segment".to_owned()], Vec::new(), Counts::default());
+        let mut text = || Arc::new(segments.collect()).text();
+        let (first, second) = (text(), text());
+        assert_ne!(first.as_ptr(), second.as_ptr(), "the first is still there");
+        let free = first.as_ptr();
         drop(first);
         for _ in 0..3 {
-            assert_eq!(place(&segments.collect()), free);
+            assert_eq!(text().as_ptr(), free);
         }
-        // A client that takes its time keeps its page, and no more are kept than two.
-        let slow: Vec<_> = (0..4).map(|_| segments.collect()).collect();
-        assert!(slow.iter().all(|page| page.text().starts_with(b"# HELP dyn_metrics_info ")));
-        assert_eq!(segments.texts.len(), KEPT);
-        assert!(second.text().starts_with(b"# HELP dyn_metrics_info "));
-    }
-
-    #[test]
-    fn memory_that_became_much_too_large_is_let_go() {
-        let mut segments = Segments::new(vec!["/nonexistent/segment".to_owned()], Count::default());
-        let large = segments.keep(Vec::with_capacity(1 << 20));
-        drop(large);
-        segments.length = 1000;
-        assert!(segments.buffer().capacity() < 4000);
-        assert_eq!(segments.texts.len(), 0);
+        assert!(second.starts_with(b"# HELP dyn_metrics_info "));
     }
 }

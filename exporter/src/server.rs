@@ -9,18 +9,22 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::connection;
 use crate::http::App;
+use crate::room::Room;
 use crate::scrape::Scraper;
 use crate::segments::Segments;
-use crate::self_metrics::Count;
+use crate::self_metrics::Counts;
 use crate::{Config, Error};
 
 /// Most connections at once. Below the usual limit of 1024 descriptors, so that clients cannot take
-/// those with which segments are opened; further clients wait in the kernel's queue.
+/// those with which segments are opened; for a further client the connection that has been idle longest is closed.
 const MAX_CONNECTIONS: usize = 512;
+
+/// Shortest time between two warnings that the limit is reached.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a stop waits for responses in flight.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -51,13 +55,13 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
     let fault = |error| Error::listen(config.listen, error);
     let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
     let address = listener.local_addr().map_err(fault)?;
-    let scrapes = Count::default();
-    let mut segments = Segments::new(config.shm.clone(), scrapes.clone());
-    let scraper = Scraper::new(Box::new(move || segments.collect()));
+    let counts = Counts::default();
+    let mut segments = Segments::new(config.shm.clone(), config.allow_uids, counts.clone());
+    let scraper = Scraper::new(Box::new(move || segments.collect()), counts.older_pages);
     // A failure here has been logged and counted, and the next collection starts afresh.
     let _ = scraper.scrape().await;
     tracing::info!(%address, "listening");
-    let app = App::new(scraper, scrapes, &config.shm);
+    let app = App::new(scraper, counts.scrapes, &config.shm);
     Ok(Server { listener, address, app, max_connections: MAX_CONNECTIONS })
 }
 
@@ -79,23 +83,30 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut full = false;
+        let (room, mut warned) = (Room::default(), None);
+        // A client for whom there is no place yet, and whether an idle connection was asked to make it.
+        let (mut newcomer, mut asked) = (None, false);
         loop {
-            let room = connections.len() < max_connections;
-            if !room && !full {
-                tracing::warn!(max_connections, "connection limit reached, new clients wait");
+            if connections.len() < max_connections {
+                asked = false;
+                if let Some(stream) = newcomer.take() {
+                    let seat = room.seat();
+                    connections.spawn(connection::serve(stream, app.clone(), seat, stopped.clone()));
+                    continue;
+                }
+            } else if newcomer.is_some() && !asked {
+                warn_of_limit(max_connections, &mut warned);
+                asked = room.close_longest();
             }
-            full = !room;
             tokio::select! {
                 biased;
                 () = shutdown.as_mut() => break,
                 Some(_) = connections.join_next() => {}
-                stream = accept(&listener), if room => {
-                    connections.spawn(connection::serve(stream, app.clone(), stopped.clone()));
-                }
+                () = room.somebody_waits(), if newcomer.is_some() && !asked => {}
+                stream = accept(&listener), if newcomer.is_none() => newcomer = Some(stream),
             }
         }
-        drop(listener);
+        drop((listener, newcomer));
         tracing::info!(connections = connections.len(), "stopping");
         // Nobody listening means that no connection is left.
         let _ = stop.send(true);
@@ -104,6 +115,13 @@ impl Server {
             0 => Ok(()),
             failed => Err(Error::CollectionsFailed { failed }),
         }
+    }
+}
+
+fn warn_of_limit(max_connections: usize, warned: &mut Option<Instant>) {
+    if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+        *warned = Some(Instant::now());
+        tracing::warn!(max_connections, "connection limit reached, closing idle connections for new clients");
     }
 }
 
@@ -145,12 +163,16 @@ async fn drain(mut connections: JoinSet<()>) {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::mpsc;
 
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
-    use tokio::time::Instant;
+    use tokio::task;
 
     use super::*;
+    use crate::gzip::Gzip;
+    use crate::page::{Found, Page};
+    use crate::self_metrics::Count;
 
     #[tokio::test(start_paused = true)]
     async fn draining_cuts_what_never_ends() {
@@ -164,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_needs_a_segment_to_look_for() {
         for shm in [vec![], vec![String::new()]] {
-            let config = Config { shm, listen: ([127, 0, 0, 1], 0).into() };
+            let config = Config { shm, listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
             assert!(matches!(bind(config).await, Err(Error::NoSegments)));
         }
     }
@@ -179,40 +201,86 @@ mod tests {
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 
-    /// One scrape on `client`, which stays open: how many scrapes the server has then seen.
-    async fn scrape(client: &mut BufReader<TcpStream>) -> u64 {
-        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(client.read_line(&mut line).await.expect("a line") > 0, "the server closed");
-            if let Some(count) = line.strip_prefix("dyn_metrics_exporter_scrapes_total ") {
-                return count.trim().parse().expect("a number");
+    /// Runs `server` while `clients` do something.
+    async fn run<F: Future>(server: Server, clients: impl FnOnce(SocketAddr) -> F) -> F::Output {
+        let (stop, stopped) = oneshot::channel();
+        let clients = clients(server.address);
+        let clients = async { (clients.await, stop.send(()).expect("a server")) };
+        let run = server.run(async { stopped.await.expect("a stop") });
+        let (run, (result, ())) = tokio::join!(run, clients);
+        run.expect("no problem");
+        result
+    }
+
+    /// One request on `client`, which stays open; whether it was answered.
+    async fn ask(client: &mut TcpStream) -> bool {
+        let sent = client.write_all(b"HEAD /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        sent.is_ok() && read_head(client).await
+    }
+
+    /// Whether a whole good answer without a body comes.
+    async fn read_head(client: &mut TcpStream) -> bool {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match client.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return false,
             }
         }
+        head.starts_with(b"HTTP/1.1 200 OK")
     }
 
     #[tokio::test]
-    async fn a_client_above_the_limit_waits_for_a_place() {
-        let config = Config { shm: vec!["/nothing".to_owned()], listen: ([127, 0, 0, 1], 0).into() };
-        let server = Server { max_connections: 1, ..bind(config).await.expect("a free port") };
-        let connect = || TcpStream::connect(server.address);
-        let mut first = BufReader::new(connect().await.expect("a connection"));
-        let mut second = BufReader::new(connect().await.expect("a place in the kernel's queue"));
-        let clients = async {
-            let waiting = scrape(&mut second);
+    async fn a_client_above_the_limit_takes_the_place_of_the_longest_idle() {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let config = Config { shm: vec!["/nothing".to_owned()], listen, ..Config::default() };
+        let server = Server { max_connections: 2, ..bind(config).await.expect("a free port") };
+        run(server, |address| async move {
+            let connect = || async { TcpStream::connect(address).await.expect("a connection") };
+            let (mut first, mut silent) = (connect().await, connect().await);
+            assert!(ask(&mut first).await);
+            let mut third = connect().await;
+            assert!(ask(&mut third).await, "it takes the place of one that has asked for nothing");
+            assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
+            assert!(ask(&mut first).await);
+            let mut fourth = connect().await;
+            assert!(ask(&mut fourth).await);
+            assert!(!ask(&mut third).await, "it was idle for longer than the first");
+            assert!(ask(&mut first).await);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_above_the_limit_waits_while_all_others_are_served() {
+        let (started, starts) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        let collect = Box::new(move || {
+            started.send(()).expect("the test listens");
+            gate.recv().expect("the test lets go");
+            Page::new(Vec::new(), Found::default(), Gzip::default())
+        });
+        let app = App::new(Scraper::new(collect, Count::default()), Count::default(), &[]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let server = Server { listener, address, app, max_connections: 1 };
+        run(server, |address| async move {
+            let connect = || async { TcpStream::connect(address).await.expect("a connection") };
+            let mut first = connect().await;
+            first.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+            task::spawn_blocking(move || starts.recv()).await.expect("a thread").expect("a collection");
+            let mut second = connect().await;
+            let waiting = ask(&mut second);
             let served = async {
-                for number in 1..=10 {
-                    assert_eq!(scrape(&mut first).await, number);
+                // Time in which the server could close the first.
+                for _ in 0..1000 {
+                    task::yield_now().await;
                 }
-                drop(first);
+                go.send(()).expect("a collection");
+                read_head(&mut first).await
             };
-            // Were both served at once, the second would be among the first ten.
-            assert_eq!(tokio::join!(waiting, served).0, 11);
-        };
-        let (stop, stopped) = oneshot::channel();
-        let clients = async { (clients.await, stop.send(()).expect("a server")) };
-        let run = server.run(async { stopped.await.expect("a stop") });
-        tokio::join!(run, clients).0.expect("no problem");
+            assert_eq!(tokio::join!(waiting, served), (true, true), "the second once the first is idle");
+        })
+        .await;
     }
 }

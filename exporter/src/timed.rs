@@ -5,11 +5,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::room::Seat;
 
 /// Longest wait between two requests; above Prometheus' usual scrape intervals, so that its connection is kept.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
@@ -25,6 +28,7 @@ pub(crate) struct Timed<S> {
     stream: S,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    seat: Arc<Seat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +39,9 @@ enum Phase {
 }
 
 impl<S> Timed<S> {
-    /// Starts the clock: a new connection owes a request.
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, phase: Phase::Request, deadline: Box::pin(sleep(REQUEST)) }
+    /// Starts the clock: a new connection owes a request. Tells `seat` when the next one is waited for.
+    pub(crate) fn new(stream: S, seat: Arc<Seat>) -> Self {
+        Self { stream, phase: Phase::Request, deadline: Box::pin(sleep(REQUEST)), seat }
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -110,6 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         }
         if self.phase == Phase::Response {
             self.enter(Phase::Idle);
+            self.seat.wait();
         }
         flushed
     }
@@ -124,11 +129,16 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::room::Room;
+
+    fn timed<S>(stream: S) -> Timed<S> {
+        Timed::new(stream, Room::default().seat())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_dripping_request_ends_at_its_deadline() {
         let (mut client, server) = duplex(64);
-        let (mut server, began) = (Timed::new(server), Instant::now());
+        let (mut server, began) = (timed(server), Instant::now());
         for _ in 0..2 {
             client.write_u8(b'G').await.expect("a write");
             assert_eq!(server.read_u8().await.expect("a byte"), b'G');
@@ -142,7 +152,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_reading_ends_at_the_deadline() {
         let (mut client, server) = duplex(4);
-        let (mut server, began) = (Timed::new(server), Instant::now());
+        let (mut server, began) = (timed(server), Instant::now());
         server.write_all(b"HTTP").await.expect("four bytes fit");
         tokio::time::advance(RESPONSE / 2).await;
         assert_eq!(client.read_u8().await.expect("a byte"), b'H');
@@ -154,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_pause_between_requests_has_its_own_limit() {
         let (mut client, server) = duplex(64);
-        let mut server = Timed::new(server);
+        let mut server = timed(server);
         server.write_all(b"ok").await.expect("room");
         server.flush().await.expect("a flush");
         tokio::time::advance(IDLE - Duration::from_secs(1)).await;

@@ -1,13 +1,19 @@
 //! One log line for each thing that happens to a segment, none for each scrape.
 
 use std::collections::BTreeMap;
+use std::mem;
 
+use dyn_metrics_reader::{LeftOut, LeftOutReason};
+
+use crate::page::Found;
 use crate::segments::{SegmentView, State};
 
 /// Remembers how each segment was seen last.
 #[derive(Default)]
 pub(crate) struct Watch {
     known: BTreeMap<String, SegmentView>,
+    unmatched: Vec<String>,
+    left_out: BTreeMap<LeftOutReason, usize>,
 }
 
 /// What happened to a segment between two collections.
@@ -21,19 +27,32 @@ enum Event {
     Superseded,
     /// Nothing has its name any more.
     Unlinked,
+    /// It is a copy of the one at this path.
+    Copy(String),
     /// Named, and not there yet.
     Awaited,
     /// Was there, and is no more.
     Gone,
     /// There, and not readable.
     Bad(String),
-    /// A part of it is not readable.
-    PartSkipped(String),
+    /// So many parts of it are not readable, one of which is told.
+    PartsSkipped(u64, String),
 }
 
 impl Watch {
     /// Compares with the last collection, and logs what differs.
-    pub(crate) fn log(&mut self, segments: &[SegmentView]) {
+    pub(crate) fn log(&mut self, found: &Found) {
+        self.log_segments(&found.segments);
+        for pattern in self.newly_unmatched(&found.unmatched) {
+            tracing::info!(?pattern, "pattern leads to no file yet");
+        }
+        for (reason, files) in self.newly_left_out(&found.left_out) {
+            let (reason, first) = (reason.name(), found.left_out.files(reason).first());
+            tracing::warn!(files, reason, ?first, "files left out");
+        }
+    }
+
+    fn log_segments(&mut self, segments: &[SegmentView]) {
         for (segment, event) in self.events(segments) {
             match event {
                 Event::Mapped { families, series, processes } => {
@@ -47,9 +66,31 @@ impl Watch {
                 Event::Awaited => tracing::info!(?segment, "segment does not exist yet, waiting for it"),
                 Event::Gone => tracing::warn!(?segment, "segment is gone"),
                 Event::Bad(reason) => tracing::warn!(?segment, ?reason, "segment skipped"),
-                Event::PartSkipped(part) => tracing::warn!(?segment, ?part, "part of a segment skipped"),
+                Event::Copy(of) => tracing::warn!(?segment, ?of, "segment is a copy, left out"),
+                Event::PartsSkipped(parts, first) => {
+                    tracing::warn!(?segment, parts, ?first, "parts of a segment skipped");
+                }
             }
         }
+    }
+
+    /// Patterns that lead to nothing, and did to something when they were last seen.
+    fn newly_unmatched(&mut self, now: &[String]) -> Vec<String> {
+        let before = mem::replace(&mut self.unmatched, now.to_vec());
+        now.iter().filter(|pattern| !before.contains(pattern)).cloned().collect()
+    }
+
+    /// Reasons for which more files are left out than ever were told. That other things live in a place is no news.
+    fn newly_left_out(&mut self, now: &LeftOut) -> Vec<(LeftOutReason, usize)> {
+        let mut news = Vec::new();
+        for reason in LeftOutReason::ALL.into_iter().filter(|reason| *reason != LeftOutReason::NoSegment) {
+            let (told, now) = (self.left_out.entry(reason).or_default(), now.count(reason));
+            if now > *told {
+                *told = now;
+                news.push((reason, now));
+            }
+        }
+        news
     }
 
     /// Events by the label of their segment.
@@ -89,16 +130,20 @@ fn change(before: Option<&SegmentView>, now: &SegmentView) -> Option<Event> {
         }
         State::Superseded => Event::Superseded,
         State::Unlinked => Event::Unlinked,
+        State::Copy(of) => Event::Copy(of.clone()),
         State::Missing if before.is_none() => Event::Awaited,
         State::Missing => Event::Gone,
         State::Bad(reason) => Event::Bad(reason.clone()),
     })
 }
 
-/// The reader's list only grows, up to a limit, while the file is the same.
-fn newly_skipped(before: Option<&SegmentView>, now: &SegmentView) -> impl Iterator<Item = Event> {
-    let told = before.filter(|before| before.id == now.id).map_or(0, |before| before.skipped.len());
-    now.skipped.iter().skip(told).cloned().map(Event::PartSkipped)
+/// One line for all of them. The reader's count only grows while the file is the same, and its list up to a limit.
+fn newly_skipped(before: Option<&SegmentView>, now: &SegmentView) -> Option<Event> {
+    let before = before.filter(|before| before.id == now.id);
+    let (told, listed) = before.map_or((0, 0), |before| (before.skipped_total, before.skipped.len()));
+    let parts = now.skipped_total.checked_sub(told).filter(|parts| *parts > 0)?;
+    let first = now.skipped.get(listed).or(now.skipped.last());
+    Some(Event::PartsSkipped(parts, first.cloned().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -176,20 +221,37 @@ mod tests {
     }
 
     #[test]
-    fn each_skipped_part_is_told_once() {
-        let skipping = |id, parts: &[&str]| {
+    fn skipped_parts_are_told_once_and_together() {
+        let skipping = |id, parts: &[&str], skipped_total| {
             let skipped = parts.iter().map(|part| (*part).to_owned()).collect();
-            Some(SegmentView { skipped, ..good(id) })
+            Some(SegmentView { skipped, skipped_total, ..good(id) })
         };
-        let part = |name: &str| Some(Event::PartSkipped(name.to_owned()));
+        let parts = |count, first: &str| Some(Event::PartsSkipped(count, first.to_owned()));
         tell([
-            (skipping(1, &[]), Some(MAPPED)),
-            (skipping(1, &["a"]), part("a")),
-            (skipping(1, &["a", "b"]), part("b")),
-            (skipping(1, &["a", "b"]), None),
-            (skipping(2, &[]), Some(Event::Replaced)),
-            (skipping(2, &["a"]), part("a")),
+            (skipping(1, &[], 0), Some(MAPPED)),
+            (skipping(1, &["a"], 1), parts(1, "a")),
+            (skipping(1, &["a", "b", "c"], 3), parts(2, "b")),
+            (skipping(1, &["a", "b", "c"], 3), None),
+            (skipping(1, &["a", "b", "c"], 1000), parts(997, "c")),
+            (skipping(2, &[], 0), Some(Event::Replaced)),
+            (skipping(2, &["a"], 1), parts(1, "a")),
         ]);
+    }
+
+    #[test]
+    fn a_copy_is_told_once() {
+        let copy = || Some(unserved(State::Copy("/a".to_owned())));
+        tell([(copy(), Some(Event::Copy("/a".to_owned()))), (copy(), None), (Some(good(1)), Some(MAPPED))]);
+    }
+
+    #[test]
+    fn a_pattern_without_a_match_is_told_when_it_becomes_one() {
+        let mut watch = Watch::default();
+        let pattern = || vec!["/a/*".to_owned()];
+        assert_eq!(watch.newly_unmatched(&pattern()), pattern());
+        assert_eq!(watch.newly_unmatched(&pattern()), [] as [String; 0]);
+        assert_eq!(watch.newly_unmatched(&[]), [] as [String; 0]);
+        assert_eq!(watch.newly_unmatched(&pattern()), pattern());
     }
 
     #[test]

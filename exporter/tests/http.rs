@@ -31,8 +31,14 @@ impl Exporter {
         let directory = tempfile::tempdir().expect("a directory");
         let segment = directory.path().join("segment");
         prepare(&segment);
-        let shm = vec![segment.to_str().expect("UTF-8").to_owned()];
-        let server = bind(Config { shm, listen: (host, 0).into() }).await.expect("a free port");
+        Self::start_with(host, directory, &segment).await
+    }
+
+    /// Serves `pattern` in `directory`.
+    async fn start_with(host: [u8; 4], directory: TempDir, pattern: &Path) -> Self {
+        let shm = vec![pattern.to_str().expect("UTF-8").to_owned()];
+        let server =
+            bind(Config { shm, listen: (host, 0).into(), ..Config::default() }).await.expect("a free port");
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async { stopped.await.expect("a stop") }));
@@ -128,7 +134,7 @@ fn metrics_are_served_before_a_segment_exists() {
         assert!(page.ends_with('\n'));
         assert_eq!(sample(&page, "dyn_metrics_exporter_scrapes_total"), 1.0);
         assert!(sample(&page, "dyn_metrics_exporter_scrape_duration_seconds") > 0.0);
-        assert!(page.contains("\ndyn_metrics_exporter_build_info{version=\""));
+        assert!(page.contains("\ndyn_metrics_exporter_build_info{format=\""));
         let (_, page) = exporter.get("/metrics").await;
         assert_eq!(sample(&page, "dyn_metrics_exporter_scrapes_total"), 2.0);
         exporter.stop().await.expect("no problem");
@@ -177,6 +183,50 @@ fn a_bad_segment_fails_no_scrape() {
         let (_, body) = exporter.get("/-/ready").await;
         assert_eq!(body, "ready, segments mapped: 0, skipped: 1\n");
         exporter.stop().await.expect("a bad segment is no problem of the exporter");
+    });
+}
+
+#[test]
+fn what_is_left_out_of_a_directory_shows() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "giving a file away needs root");
+        eprintln!("SKIPPED: giving a file away needs root");
+        return;
+    }
+    with_threads(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("theirs<b>");
+        fs::write(&path, "whatever").expect("a file");
+        fs::write(directory.path().join("foreign"), "no segment").expect("a file");
+        std::os::unix::fs::chown(&path, Some(54_321), None).expect("root may");
+        let pattern = directory.path().to_owned();
+        let exporter = Exporter::start_with([127, 0, 0, 1], directory, &pattern).await;
+        let (_, page) = exporter.get("/metrics").await;
+        assert_eq!(sample(&page, "dyn_metrics_files_left_out{reason=\"owner\"}"), 1.0);
+        assert_eq!(sample(&page, "dyn_metrics_files_left_out{reason=\"no_segment\"}"), 1.0);
+        let (_, landing) = exporter.get("/").await;
+        let expected = "<p>2 files left out: 1 of other users (--allow-uid), 1 no segment.<br>";
+        assert!(landing.contains(expected), "{landing}");
+        assert!(landing.contains("/theirs&lt;b&gt;</code></p>"), "{landing}");
+        assert!(landing.contains("No segment is served"), "{landing}");
+        assert!(!landing.contains("No segment exists yet"), "{landing}");
+        exporter.stop().await.expect("no problem");
+    });
+}
+
+#[test]
+fn a_client_that_has_closed_its_side_gets_its_answer() {
+    with_threads(async {
+        let exporter = Exporter::empty().await;
+        let mut stream = exporter.connect().await;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+        stream.shutdown().await.expect("half a connection");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer");
+        let (head, body) = split(&answer);
+        assert_eq!(status(&head), "200");
+        assert!(body.ends_with(b"dyn_metrics_exporter_scrapes_total 1\n"));
+        exporter.stop().await.expect("no problem");
     });
 }
 
@@ -366,7 +416,8 @@ fn an_address_can_be_used_again_after_a_stop() {
     with_threads(async {
         // A host of its own, so that no other test takes the port once it is free.
         let exporter = Exporter::start_at([127, 77, 0, 2], |_| {}).await;
-        let taken = Config { shm: vec!["/nothing".to_owned()], listen: exporter.address };
+        let shm = vec!["/nothing".to_owned()];
+        let taken = Config { shm, listen: exporter.address, ..Config::default() };
         let error = bind(taken.clone()).await.err().expect("an address in use");
         assert!(error.to_string().contains(&exporter.address.to_string()), "{error}");
         exporter.get("/metrics").await;

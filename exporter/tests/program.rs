@@ -102,6 +102,39 @@ fn the_log_has_a_line_for_each_change_and_none_for_a_scrape() {
 }
 
 #[test]
+fn patterns_without_a_match_are_logged_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pattern = directory.path().join("*.metrics");
+    let exporter = Exporter::start(pattern.to_str().expect("UTF-8"));
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(&exporter.address).expect("a connection");
+        client.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("\ndyn_metrics_pattern_files{pattern=\""), "{answer}");
+    }
+    assert!(exporter.start.contains("pattern leads to no file yet"), "{}", exporter.start);
+    let (_, log) = exporter.end(Signal::SIGTERM);
+    assert!(!log.contains("pattern"), "{log}");
+}
+
+#[test]
+fn an_empty_variable_is_none_and_one_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let start = |value: &[u8]| {
+        let mut command = Command::new(PROGRAM);
+        command.env("DYN_METRICS_SHM", std::ffi::OsStr::from_bytes(value));
+        command.args(["--listen", "192.0.2.1:1"]).output().expect("the program")
+    };
+    // The address is nobody's: what it would have served is in the log.
+    let log = text(&start(b"").stderr).to_owned();
+    assert!(!log.contains("DYN_METRICS_SHM") && log.contains("192.0.2.1:1"), "{log}");
+    let refused = start(b"/a\xff");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("DYN_METRICS_SHM: found \"/a\\xFF\", expected UTF-8"));
+}
+
+#[test]
 fn an_address_in_use_is_status_2_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();

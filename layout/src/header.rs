@@ -393,14 +393,21 @@ impl Header {
         let ordered = self.processes == BYTES as u64
             && self.index == self.processes + table
             && self.index < self.data
-            && self.data <= file_len;
+            && self.data <= self.readable(file_len);
         if !ordered {
-            return Err(corrupt("start of data", DATA, self.data, file_len));
+            return Err(corrupt("start of data", DATA, self.data, self.readable(file_len)));
         }
         if self.max_bytes > crate::link::MAX_OFFSET {
             return Err(corrupt("maximum length", MAX_BYTES, self.max_bytes, crate::link::MAX_OFFSET));
         }
         Ok(())
+    }
+
+    /// How much of a file of this length is the segment's: it never grows beyond its limit, so what lies there is
+    /// nobody's, and is not read.
+    #[must_use]
+    pub const fn readable(&self, file_len: u64) -> u64 {
+        if file_len < self.max_bytes { file_len } else { self.max_bytes }
     }
 
     /// Offset of a slot of the process table.
@@ -499,5 +506,17 @@ mod tests {
             Err(Error::BadVersion { found: 9, supported: FORMAT_VERSION })
         );
         assert!(matches!(Header::decode(&encoded(), 100), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_file_counts_up_to_its_limit_only() {
+        let header = sample();
+        for (len, expected) in [(65536, 65536), (1 << 30, 1 << 30), (u64::MAX, 1 << 30)] {
+            assert_eq!(header.readable(len), expected);
+        }
+        let mut bytes = [0; BYTES];
+        Header { max_bytes: 65535, ..sample() }.encode(&[], &mut bytes).unwrap();
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        assert!(matches!(Header::decode(&bytes, 1 << 20), Err(Error::Corrupt { what: "start of data", .. })));
     }
 }

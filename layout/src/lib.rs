@@ -17,7 +17,7 @@
 //! | how is space drawn? | [`space`] |
 //! | which names are allowed, which clash? | [`name`] |
 //! | how do bytes become checked references? | [`view`] |
-//! | what are its files called? | [`file`] |
+//! | what are its files called? | [`mod@file`] |
 //!
 //! Built with `--cfg loom`, [`sync`] switches to loom's atomics, and the protocol functions that take
 //! `&AtomicU64` run unchanged in the models of `loom-tests`.

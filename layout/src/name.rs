@@ -6,6 +6,8 @@ use crate::kind::Kind;
 pub const MAX_NAME: usize = 512;
 /// Longest label name, in bytes.
 pub const MAX_LABEL_NAME: usize = 256;
+/// Names that begin with this are kept for metrics about the system itself: nobody registers them.
+pub const RESERVED_PREFIX: &str = "dyn_metrics_";
 
 /// Why a name is not allowed.
 #[non_exhaustive]
@@ -29,6 +31,8 @@ pub enum NameError {
     },
     /// It is kept for the system.
     Reserved,
+    /// It is or begins with what is kept for metrics about the system itself: [`RESERVED_PREFIX`].
+    ReservedPrefix,
 }
 
 impl core::fmt::Display for NameError {
@@ -38,18 +42,40 @@ impl core::fmt::Display for NameError {
             Self::TooLong { found, limit } => write!(f, "has {found} bytes, expected at most {limit}"),
             Self::BadCharacter { found, at } => write!(f, "has {found:?} at byte {at}"),
             Self::Reserved => write!(f, "is reserved"),
+            Self::ReservedPrefix => {
+                write!(f, "is reserved: {RESERVED_PREFIX}* are metrics about dyn-metrics itself")
+            }
         }
     }
 }
 
 impl core::error::Error for NameError {}
 
-/// Checks a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`, at most [`MAX_NAME`] bytes.
+/// Checks a metric name that is to be registered: well-formed, see [`check_metric_form`], and not reserved, see
+/// [`is_reserved_name`].
+///
+/// # Errors
+/// [`NameError`].
+pub fn check_metric_name(name: &str) -> Result<(), NameError> {
+    check_metric_form(name)?;
+    if is_reserved_name(name) { Err(NameError::ReservedPrefix) } else { Ok(()) }
+}
+
+/// Checks that a metric name can be exposed: `[a-zA-Z_:][a-zA-Z0-9_:]*`, at most [`MAX_NAME`] bytes.
 ///
 /// # Errors
 /// [`NameError`]. Source: Prometheus data model, OpenMetrics 1.0 ABNF.
-pub fn check_metric_name(name: &str) -> Result<(), NameError> {
+pub fn check_metric_form(name: &str) -> Result<(), NameError> {
     check(name, MAX_NAME, |c| c == ':')
+}
+
+/// Whether samples of a family of this name could pass for metrics about the system itself.
+///
+/// That is every name that begins with [`RESERVED_PREFIX`], and that prefix without its underscore, to which samples
+/// of some kinds append `_sum` and the like.
+#[must_use]
+pub fn is_reserved_name(name: &str) -> bool {
+    name.starts_with(RESERVED_PREFIX) || RESERVED_PREFIX.strip_suffix('_') == Some(name)
 }
 
 /// Checks a label name: `[a-zA-Z_][a-zA-Z0-9_]*`, not starting with `__`, at most [`MAX_LABEL_NAME`] bytes.
@@ -198,6 +224,27 @@ mod tests {
         assert_eq!(check_label_name("__x"), Err(NameError::Reserved));
         let long = "x".repeat(65_536);
         assert_eq!(check_metric_name(&long), Err(NameError::TooLong { found: 65_536, limit: MAX_NAME }));
+    }
+
+    #[test]
+    fn names_of_metrics_about_the_system_itself_are_reserved() {
+        for name in ["dyn_metrics", "dyn_metrics_", "dyn_metrics_segments", "dyn_metrics_mine_total"] {
+            assert_eq!(check_metric_name(name), Err(NameError::ReservedPrefix), "{name}");
+            assert_eq!(check_metric_form(name), Ok(()), "{name}");
+        }
+        for name in ["dyn_metricsx", "dyn_metric", "my_dyn_metrics_segments", "dyn_metrics:segments"] {
+            assert_eq!(check_metric_name(name), Ok(()), "{name}");
+        }
+        let text = NameError::ReservedPrefix.to_string();
+        assert_eq!(text, "is reserved: dyn_metrics_* are metrics about dyn-metrics itself");
+        // Nothing that is not reserved has a sample that is.
+        for (kind, name) in
+            Kind::ALL.into_iter().flat_map(|kind| [(kind, "dyn_metricsx"), (kind, "dyn_metric")])
+        {
+            for taken in taken_names(name, kind) {
+                assert!(!is_reserved_name(&[taken.stem, taken.suffix].concat()), "{name} {kind:?}");
+            }
+        }
     }
 
     #[test]

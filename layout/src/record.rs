@@ -439,7 +439,7 @@ impl<'b> Family<'b> {
 
     fn check_meaning(&self, state_count: usize, offset: u64) -> Result<()> {
         let corrupt = |what| Error::Corrupt { what, offset, found: 0, expected: 0 };
-        if crate::name::check_metric_name(self.name).is_err() {
+        if crate::name::check_metric_form(self.name).is_err() {
             return Err(corrupt("metric name"));
         }
         let states = self.states.iter().count();

@@ -84,6 +84,11 @@ fn constants() -> String {
         row("RECORD_HEADER_BYTES", record::HEADER_BYTES, "bytes of the record header"),
         row("MAX_RECORD", record::MAX_RECORD, "most bytes of a record"),
         row("MAX_NAME", name::MAX_NAME, "most bytes of a metric name"),
+        row(
+            "RESERVED_PREFIX",
+            format!("`{}`", name::RESERVED_PREFIX),
+            "start of metric names that nobody registers",
+        ),
         row("MAX_LABEL_NAME", name::MAX_LABEL_NAME, "most bytes of a label name"),
         row("MAX_LABEL_VALUE", record::MAX_LABEL_VALUE, "most bytes of a label value"),
         row("MAX_LABELS", record::MAX_LABELS, "most labels of a series"),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use dyn_metrics_layout::error::Error as Fault;
 use dyn_metrics_layout::header::Header;
 use dyn_metrics_layout::link::Link;
-use dyn_metrics_layout::name::{check_label_name, is_reserved_label};
+use dyn_metrics_layout::name::{check_label_name, is_reserved_label, is_reserved_name};
 use dyn_metrics_layout::record::{self, Family, RecordHead, STATE_BYTES, Series, state_offset};
-use dyn_metrics_layout::sync::{Ordering, fence, load_acquire};
+use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::view::View;
 use dyn_metrics_layout::{GaugeMode, Kind, index};
 
@@ -19,12 +19,10 @@ use crate::labels::Labels;
 use crate::map::Map;
 use crate::ranges::Ranges;
 use crate::skip::{Reason, SkipLog};
+use crate::tables::Table;
 
 /// Most index tables that are followed; a longer chain is damaged.
 pub(crate) const MAX_TABLES: usize = 4096;
-
-/// Slots of an index table that are compared at once.
-const RUN: usize = 64;
 
 /// Bytes read at once: most records fit.
 const FIRST_READ: usize = 512;
@@ -134,14 +132,9 @@ pub(crate) struct Catalog {
 enum Found {
     Family(usize),
     Series,
+    /// A sound family that can't be exposed: so are its series, and that is noted once.
+    Unfit,
     Bad,
-}
-
-#[derive(Debug)]
-struct Table {
-    offset: u64,
-    /// The slots as they were at the last look.
-    known: Vec<u64>,
 }
 
 impl Catalog {
@@ -154,9 +147,9 @@ impl Catalog {
     pub(crate) fn refresh(&mut self, source: Source<'_>, taken: &mut Ranges, log: &mut SkipLog) {
         self.follow_tables(source, taken, log);
         for table in 0..self.tables.len() {
-            for (place, slot) in self.tables[table].changes(source) {
-                if self.visit(source, slot, taken, log).is_some() {
-                    self.tables[table].known[place] = slot;
+            for change in self.tables[table].changes(source) {
+                if self.visit(source, change.slot, taken, log).is_some() {
+                    self.tables[table].keep(&change);
                 }
             }
         }
@@ -195,7 +188,7 @@ impl Catalog {
             match next.and_then(|next| next.map(|offset| Table::read(source, offset)).transpose()) {
                 Ok(None) => return,
                 Ok(Some(table)) => {
-                    if !taken.take(table.offset, index::table_bytes(table.known.len() as u32)) {
+                    if !taken.take(table.offset, index::table_bytes(table.slots)) {
                         return log.note(Reason::Index, place, "index table overlaps another structure");
                     }
                     self.tables.push(table);
@@ -244,11 +237,14 @@ impl Catalog {
             log.note(Reason::Record, offset, "record overlaps another structure");
             return Ok(Found::Bad);
         }
-        let Found::Family(family) = family else {
-            log.note(Reason::Orphan, offset, format_args!("no family at offset {}", series.family));
-            return Ok(Found::Bad);
-        };
-        Ok(self.add_series(offset, family, &series, log))
+        match family {
+            Found::Family(family) => Ok(self.add_series(offset, family, &series, log)),
+            Found::Unfit => Ok(Found::Unfit),
+            Found::Series | Found::Bad => {
+                log.note(Reason::Orphan, offset, format_args!("no family at offset {}", series.family));
+                Ok(Found::Bad)
+            }
+        }
     }
 
     /// Reads a family that a series refers to; whatever else lies there is no family.
@@ -288,7 +284,7 @@ impl Catalog {
         }
         if let Some((reason, what)) = unfit(family.kind, family.name, family.states.iter()) {
             log.note(reason, offset, format_args!("{}: {what}", family.name));
-            return Ok(Found::Bad);
+            return Ok(Found::Unfit);
         }
         self.families.push(FamilyEntry::new(offset, &family));
         self.version += 1;
@@ -322,6 +318,9 @@ pub(crate) fn unfit<S: Eq + Hash>(
 ) -> Option<(Reason, &'static str)> {
     let mut seen = HashSet::new();
     match kind {
+        _ if is_reserved_name(name) => {
+            Some((Reason::ReservedName, "name that is kept for metrics about dyn-metrics itself"))
+        }
         Kind::ExponentialHistogram => {
             Some((Reason::UnknownKind, "exponential buckets, which are not yet read"))
         }
@@ -332,38 +331,6 @@ pub(crate) fn unfit<S: Eq + Hash>(
             Some((Reason::Record, "a state appears twice"))
         }
         _ => None,
-    }
-}
-
-impl Table {
-    fn read(source: Source<'_>, offset: u64) -> Result<Self, Fault> {
-        let mut head = [0; 16];
-        let out_of_bounds = |len| Fault::OutOfBounds { offset, len };
-        if !source.file.read(offset, &mut head) {
-            return Err(out_of_bounds(16));
-        }
-        let slots = index::decode_header(&head, offset)?;
-        // Not more slots than bytes that are there: the memory for them is bounded by the file.
-        source.view().words(offset, index::table_bytes(slots) as usize / 8)?;
-        Ok(Self { offset, known: vec![0; slots as usize] })
-    }
-
-    /// Slots that differ from the last look, with their places.
-    fn changes(&self, source: Source<'_>) -> Vec<(usize, u64)> {
-        let start = self.offset + index::HEADER_BYTES as u64;
-        let Ok(slots) = source.view().words(start, self.known.len()) else { return Vec::new() };
-        let mut changed = Vec::new();
-        for (number, (slots, known)) in slots.chunks(RUN).zip(self.known.chunks(RUN)).enumerate() {
-            let pairs = || slots.iter().map(|slot| slot.load(Ordering::Relaxed)).zip(known);
-            // Nearly always nothing has changed: one branch for a whole run.
-            if pairs().fold(0, |any, (now, known)| any | (now ^ known)) != 0 {
-                let places = (number * RUN..).zip(pairs());
-                changed
-                    .extend(places.filter(|(_, (now, known))| now != *known).map(|(at, (now, _))| (at, now)));
-            }
-        }
-        fence(Ordering::Acquire); // pairs with: index::insert()
-        changed
     }
 }
 

@@ -1,21 +1,23 @@
 //! Follows segments across collections.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use dyn_metrics_layout::Error as Fault;
+use nix::unistd::geteuid;
 
 use crate::discover::{Expected, Group, discover};
 use crate::encode::text::Page;
 use crate::error::Error;
-use crate::file::{FileId, stat};
+use crate::file::{FileId, Stat};
+use crate::left_out::{LeftOut, LeftOutReason};
 use crate::merge::Plan;
 use crate::report;
 use crate::segment::{Reading, Segment};
-use crate::snapshot::{Report, SegmentState, Snapshot};
+use crate::snapshot::{PatternReport, Report, SegmentState, Snapshot};
 use crate::values::{self, Scratch, Sink};
 
 /// Tells the time; a test replaces it.
@@ -37,13 +39,20 @@ pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 pub struct Collector {
     patterns: Vec<String>,
     clock: Clock,
+    /// Users besides root and this process's own whose files are served where they are found.
+    allowed: Vec<u32>,
     followed: Vec<Followed>,
-    foreign: HashSet<(FileId, (i64, i64))>,
+    /// Followed, but copies of others: not served.
+    copies: Vec<Followed>,
+    foreign: Foreign,
     opened: u64,
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
     scratch: Scratch,
 }
+
+/// Files that were opened and left out, so that they aren't opened again.
+type Foreign = HashMap<(FileId, (i64, i64)), LeftOutReason>;
 
 /// A segment that is served.
 pub(crate) struct Followed {
@@ -51,6 +60,12 @@ pub(crate) struct Followed {
     pub(crate) place: Place,
     /// The name to which it belongs.
     group: PathBuf,
+    /// Number of the first pattern that led to it.
+    pattern: usize,
+    /// Whether a pattern is that name.
+    is_named: bool,
+    /// Whether the last collection served it.
+    was_served: bool,
     /// Position of that name among all.
     rank: usize,
     /// Whether the last look found it under a name.
@@ -90,13 +105,24 @@ impl Collector {
         Self {
             patterns: patterns.to_vec(),
             clock,
+            allowed: vec![0, geteuid().as_raw()],
             followed: Vec::new(),
-            foreign: HashSet::new(),
+            copies: Vec::new(),
+            foreign: Foreign::new(),
             opened: 0,
             plan: Plan::default(),
             plan_of: Vec::new(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// Serves what directories and globs lead to also when it belongs to one of these users. Without them it must be
+    /// this process's own user or root, because whoever may create a file there could change others' numbers. A
+    /// file that is named is served whoever owns it, with the superseded files beside it that have the same owner.
+    #[must_use]
+    pub fn allow_uids(mut self, uids: &[u32]) -> Self {
+        self.allowed.extend(uids);
+        self
     }
 
     /// Looks for segments anew and reads everything.
@@ -105,8 +131,8 @@ impl Collector {
     /// none, whatever the files hold. Waits for nobody.
     pub fn collect(&mut self) -> Snapshot {
         let mut families = Vec::new();
-        let Report { segments, stats } = self.read_into(&mut families);
-        Snapshot { families, segments, stats }
+        let Report { segments, patterns, left_out, stats } = self.read_into(&mut families);
+        Snapshot { families, segments, patterns, left_out, stats }
     }
 
     /// As [`Self::collect`], and appends what [`crate::encode::text::encode`] makes of the snapshot to `out`.
@@ -115,26 +141,22 @@ impl Collector {
     /// the numbers and writing them, no allocation for a series.
     pub fn render(&mut self, out: &mut Vec<u8>) -> Report {
         let report = self.read_into(&mut Page::new(out));
-        let families = self.plan.families.iter().map(|planned| {
-            let (segment, number) = planned.describes;
-            let family = &self.followed[segment].segment.catalog.families[number];
-            (&*family.name, family.kind)
-        });
-        crate::encode::self_metrics::encode(families, &report.segments, &report.stats, out);
+        crate::encode::self_metrics::encode((&report).into(), out);
         report
     }
 
     fn read_into(&mut self, sink: &mut impl Sink) -> Report {
-        let mut failures = self.find();
+        let (mut failures, patterns, left_out) = self.find();
         self.refresh(&mut failures);
         let series = self.read(&mut failures, sink);
-        report::report(series, &self.followed, failures)
+        report::report(series, &self.followed, failures, patterns, left_out)
     }
 
     /// Looks which files there are.
-    fn find(&mut self) -> Vec<Failure> {
-        let groups = discover(&self.patterns);
-        let mut search = Search { failures: Vec::new(), foreign: HashSet::new() };
+    fn find(&mut self) -> (Vec<Failure>, Vec<PatternReport>, LeftOut) {
+        let mut search = Search::default();
+        let (groups, patterns) = discover(&self.patterns, &mut search.left_out);
+        self.followed.append(&mut self.copies);
         for followed in &mut self.followed {
             followed.found = false;
         }
@@ -147,11 +169,11 @@ impl Collector {
         }
         self.foreign = search.foreign;
         self.place_unlinked(&groups);
-        search.failures
+        (search.failures, patterns, search.left_out)
     }
 
     fn find_file(&mut self, path: &Path, place: Place, rank: usize, group: &Group, search: &mut Search) {
-        let Some((id, changed)) = stat(path) else {
+        let Some(Stat { id, changed, uid }) = Stat::of(path) else {
             // Let opening say what is wrong.
             return self.open(path, place, rank, group, search);
         };
@@ -159,33 +181,64 @@ impl Collector {
             if !followed.found {
                 followed.segment.file.set_path(path);
                 (followed.place, followed.rank, followed.found) = (place, rank, true);
+                followed.pattern = group.pattern;
+                followed.is_named = group.expected == Expected::Segment;
                 followed.group.clone_from(&group.path);
             }
             return;
         }
-        if group.expected != Expected::Segment && self.foreign.contains(&(id, changed)) {
-            search.foreign.insert((id, changed));
-            return;
+        if !self.trusts(uid, place, group) {
+            return search.left_out.add(path, LeftOutReason::Owner);
         }
-        let failures = search.failures.len();
-        let followed = self.followed.len();
+        if group.expected != Expected::Segment
+            && let Some(reason) = self.foreign.get(&(id, changed))
+        {
+            search.foreign.insert((id, changed), *reason);
+            return search.left_out.add(path, *reason);
+        }
         self.open(path, place, rank, group, search);
-        if search.failures.len() == failures && self.followed.len() == followed {
-            search.foreign.insert((id, changed));
-        }
+    }
+
+    /// Whether files of this user are served at this place.
+    fn trusts(&self, uid: u32, place: Place, group: &Group) -> bool {
+        let is_named = group.expected == Expected::Segment;
+        self.allowed.contains(&uid)
+            || (is_named && place == Place::Named)
+            || (is_named && Stat::of(&group.path).is_some_and(|named| named.uid == uid))
     }
 
     fn open(&mut self, path: &Path, place: Place, rank: usize, group: &Group, search: &mut Search) {
+        let before = Stat::of(path);
         match Segment::open(path) {
+            // Asked again of what was opened, which may be another file than the one before.
+            Ok(segment) if !self.trusts(segment.file.uid(), place, group) => {
+                search.left_out.add(path, LeftOutReason::Owner);
+            }
             Ok(segment) => {
                 self.opened += 1;
-                let (serial, group) = (self.opened, group.path.clone());
-                self.followed.push(Followed { segment, place, group, rank, found: true, serial });
+                self.followed.push(Followed {
+                    segment,
+                    place,
+                    group: group.path.clone(),
+                    pattern: group.pattern,
+                    is_named: group.expected == Expected::Segment,
+                    was_served: false,
+                    rank,
+                    found: true,
+                    serial: self.opened,
+                });
             }
             Err(error) => {
                 let is_superseded = place == Place::Superseded;
-                if let Some(state) = state_of(error, group.expected, is_superseded) {
-                    search.failures.push(Failure { rank, path: path.to_owned(), is_superseded, state });
+                match verdict(error, group.expected, is_superseded) {
+                    Verdict::Show(state) => {
+                        search.failures.push(Failure { rank, path: path.to_owned(), is_superseded, state });
+                    }
+                    Verdict::LeaveOut(reason) => {
+                        search.left_out.add(path, reason);
+                        search.foreign.extend(before.map(|stat| ((stat.id, stat.changed), reason)));
+                    }
+                    Verdict::Vanished => {}
                 }
             }
         }
@@ -197,6 +250,7 @@ impl Collector {
             followed.place = Place::Unlinked;
             let rank = groups.iter().position(|group| group.path == followed.group);
             followed.rank = rank.unwrap_or(groups.len());
+            followed.pattern = rank.map_or(self.patterns.len(), |rank| groups[rank].pattern);
         }
     }
 
@@ -211,13 +265,61 @@ impl Collector {
                 false
             }
         });
-        self.followed.sort_by_key(|followed| {
-            let header = followed.segment.file.header();
-            let is_named = followed.place == Place::Named;
-            (followed.rank, !is_named, Reverse(header.created_unix_ns), header.segment_id)
-        });
+        self.set_copies_aside(failures);
+        self.sort();
         let unlinked = |rank| self.followed.iter().any(|f| f.rank == rank && f.place == Place::Unlinked);
         failures.retain(|f| !(matches!(f.state, SegmentState::Missing) && unlinked(f.rank)));
+    }
+
+    /// Of copies of one segment, serves the one that living processes use, else the one served so far, else the one that
+    /// is named or has the shorter name. Adding them up would count everything twice.
+    fn set_copies_aside(&mut self, failures: &mut Vec<Failure>) {
+        let preference = |followed: &Followed| {
+            let Followed { segment, place, is_named, was_served, .. } = followed;
+            let path = segment.file.path();
+            let has_name = (*is_named, *place == Place::Named, Reverse(path.as_os_str().len()));
+            (segment.processes.any_alive(), *was_served, has_name, Reverse(path.to_owned()))
+        };
+        let mut best: HashMap<[u64; 2], &Followed> = HashMap::new();
+        for followed in &self.followed {
+            let chosen = best.entry(followed.segment.file.header().segment_id).or_insert(followed);
+            if preference(followed) > preference(chosen) {
+                *chosen = followed;
+            }
+        }
+        let best: HashMap<[u64; 2], (u64, PathBuf)> = best
+            .into_iter()
+            .map(|(id, chosen)| (id, (chosen.serial, chosen.segment.file.path().to_owned())))
+            .collect();
+        for mut followed in std::mem::take(&mut self.followed) {
+            let (serial, original) = &best[&followed.segment.file.header().segment_id];
+            followed.was_served = *serial == followed.serial;
+            if followed.was_served {
+                self.followed.push(followed);
+                continue;
+            }
+            let (rank, path) = (followed.rank, followed.segment.file.path().to_owned());
+            let state = SegmentState::Copy(original.clone());
+            failures.push(Failure { rank, path, is_superseded: false, state });
+            self.copies.push(followed);
+        }
+    }
+
+    /// Brings segments into the order in which they are merged, where an earlier one wins: by patterns, then names by
+    /// the age of the oldest file that belongs to them, of one name the file that has it and then the newest.
+    fn sort(&mut self) {
+        let mut ages: HashMap<PathBuf, u64> = HashMap::new();
+        for followed in &self.followed {
+            let created = followed.segment.file.header().created_unix_ns;
+            let age = ages.entry(followed.group.clone()).or_insert(created);
+            *age = created.min(*age);
+        }
+        self.followed.sort_by_cached_key(|followed| {
+            let header = followed.segment.file.header();
+            let is_named = followed.place == Place::Named;
+            let of_name = (followed.pattern, ages[&followed.group], followed.rank);
+            (of_name, !is_named, Reverse(header.created_unix_ns), header.segment_id)
+        });
     }
 
     /// Reads all values, again without a segment that shrank meanwhile, and returns the number of samples.
@@ -274,22 +376,34 @@ impl Followed {
 }
 
 /// What a search for files found besides segments.
+#[derive(Default)]
 struct Search {
     failures: Vec<Failure>,
-    /// Files that are no segments, so that they aren't opened again.
-    foreign: HashSet<(FileId, (i64, i64))>,
+    foreign: Foreign,
+    left_out: LeftOut,
 }
 
-/// How a file that can't be opened shows; none for one that may be left out.
-fn state_of(error: Error, expected: Expected, is_superseded: bool) -> Option<SegmentState> {
+/// What becomes of a file that can't be opened.
+enum Verdict {
+    Show(SegmentState),
+    LeaveOut(LeftOutReason),
+    Vanished,
+}
+
+fn verdict(error: Error, expected: Expected, is_superseded: bool) -> Verdict {
     let is_named = expected == Expected::Segment;
     match error {
-        Error::NotFound { .. } => (is_named && !is_superseded).then_some(SegmentState::Missing),
-        error if is_named || is_superseded => Some(SegmentState::Unreadable(error)),
-        Error::PermissionDenied { .. } if expected == Expected::Anything => None,
-        Error::NotAFile { .. } => None,
-        Error::Format { source: Fault::BadMagic { .. } | Fault::TooShort { .. }, .. } => None,
-        error => Some(SegmentState::Unreadable(error)),
+        Error::NotFound { .. } if is_named && !is_superseded => Verdict::Show(SegmentState::Missing),
+        Error::NotFound { .. } => Verdict::Vanished,
+        error if is_named || is_superseded => Verdict::Show(SegmentState::Unreadable(error)),
+        Error::PermissionDenied { .. } if expected == Expected::Anything => {
+            Verdict::LeaveOut(LeftOutReason::PermissionDenied)
+        }
+        Error::NotAFile { .. }
+        | Error::Format { source: Fault::BadMagic { .. } | Fault::TooShort { .. }, .. } => {
+            Verdict::LeaveOut(LeftOutReason::NoSegment)
+        }
+        error => Verdict::Show(SegmentState::Unreadable(error)),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Why a segment can't be read.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::permission::Permissions;
+use crate::printable::printable;
 
 /// Result of reading a segment.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -14,13 +16,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing has this name.
-    #[error("{}: no such file, expected a segment", path.display())]
+    #[error("{}: no such file, expected a segment", Line(path))]
     NotFound {
         /// The path.
         path: PathBuf,
     },
     /// The path leads to something that is no regular file.
-    #[error("{}: found a {found}, expected a regular file", path.display())]
+    #[error("{}: found a {found}, expected a regular file", Line(path))]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -28,7 +30,7 @@ pub enum Error {
         found: &'static str,
     },
     /// This process may not read the file.
-    #[error("{}: permission denied: {permissions}", path.display())]
+    #[error("{}: permission denied: {permissions}", Line(path))]
     PermissionDenied {
         /// The path.
         path: PathBuf,
@@ -36,7 +38,7 @@ pub enum Error {
         permissions: Permissions,
     },
     /// A system call failed.
-    #[error("{}: {action} failed: {source}", path.display())]
+    #[error("{}: {action} failed: {source}", Line(path))]
     Io {
         /// The path.
         path: PathBuf,
@@ -46,7 +48,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The bytes are not those of a segment that this version reads.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", Line(path))]
     Format {
         /// The path.
         path: PathBuf,
@@ -54,7 +56,7 @@ pub enum Error {
         source: dyn_metrics_layout::Error,
     },
     /// The file became shorter while it was mapped: somebody truncated it.
-    #[error("{}: segment shrank: found {found} bytes, expected {expected}", path.display())]
+    #[error("{}: segment shrank: found {found} bytes, expected {expected}", Line(path))]
     Shrank {
         /// The path.
         path: PathBuf,
@@ -74,5 +76,34 @@ impl Error {
     /// Wraps a fault in the bytes.
     pub(crate) fn format(path: impl Into<PathBuf>, source: dyn_metrics_layout::Error) -> Self {
         Self::Format { path: path.into(), source }
+    }
+}
+
+/// A path within one line of text.
+struct Line<'p>(&'p Path);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0.to_string_lossy()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_path_stays_one_harmless_line() {
+        let path = || PathBuf::from("/dev/shm/a\\n\n\x1b[31mb\u{202e}c");
+        for error in [
+            Error::NotFound { path: path() },
+            Error::NotAFile { path: path(), found: "FIFO" },
+            Error::io(path(), "open", io::Error::from_raw_os_error(libc::EIO)),
+            Error::format(path(), dyn_metrics_layout::Error::WrongEndian),
+            Error::Shrank { path: path(), found: 1, expected: 2 },
+        ] {
+            let text = error.to_string();
+            assert!(text.starts_with(r"/dev/shm/a\\n\n\u{1b}[31mb\u{202e}c: "), "{text}");
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::lock_offset;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{Whence, lseek};
 
 use crate::error::{Error, Result};
@@ -22,6 +24,7 @@ pub(crate) struct SegmentFile {
     file: File,
     path: PathBuf,
     id: FileId,
+    uid: u32,
     header: Header,
     header_bytes: Box<[u8]>,
 }
@@ -41,11 +44,23 @@ impl SegmentFile {
         expect_regular(path, &meta)?;
         let header_bytes = read_start(&file).map_err(|error| failed(path, "read", error))?;
         let header = Header::decode(&header_bytes, meta.len()).map_err(|e| Error::format(path, e))?;
-        Ok(Self { file, path: path.to_owned(), id: id_of(&meta), header, header_bytes })
+        let (path, id, uid) = (path.to_owned(), id_of(&meta), meta.uid());
+        Ok(Self { file, path, id, uid, header, header_bytes })
     }
 
     pub(crate) const fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Its owner.
+    pub(crate) const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Bytes that its filesystem has left; none when it has no limit, or can't tell.
+    pub(crate) fn filesystem_free(&self) -> Option<u64> {
+        let stat = fstatvfs(&self.file).ok().filter(|stat| stat.blocks() > 0)?;
+        Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -71,8 +86,13 @@ impl SegmentFile {
         &self.file
     }
 
-    /// Its length now.
+    /// Its length now, as far as it is the segment's.
     pub(crate) fn len(&self) -> Result<u64> {
+        self.full_len().map(|len| self.header.readable(len))
+    }
+
+    /// Its length now.
+    pub(crate) fn full_len(&self) -> Result<u64> {
         let meta = self.file.metadata().map_err(|error| failed(&self.path, "stat", error))?;
         Ok(meta.len())
     }
@@ -108,6 +128,26 @@ impl SegmentFile {
         }
     }
 
+    /// The ranges between `start` and `end` that are no holes, in order.
+    ///
+    /// Holes are zero. Reading them through a map would allocate them, and reading them at all is a waste: what a file
+    /// costs is thus bounded by what is allocated for it, whatever length it claims. Cost: two system calls for each
+    /// range.
+    pub(crate) fn data(&self, start: u64, end: u64) -> impl Iterator<Item = Range<u64>> {
+        let mut at = start;
+        std::iter::from_fn(move || {
+            let data = if at < end { self.next_data(at).filter(|data| *data < end)? } else { return None };
+            // One who can't tell, or a range that vanishes meanwhile: all of it.
+            at = self.next_hole(data).filter(|hole| *hole > data).unwrap_or(end).min(end);
+            Some(data..at)
+        })
+    }
+
+    fn next_hole(&self, offset: u64) -> Option<u64> {
+        let found = lseek(&self.file, i64::try_from(offset).ok()?, Whence::SeekHole).ok()?;
+        u64::try_from(found).ok()
+    }
+
     /// Whether a process holds the lock of `slot`: whether the slot's owner lives.
     ///
     /// Cost: one system call. If the kernel can't tell, the owner counts as living.
@@ -126,9 +166,21 @@ impl SegmentFile {
     }
 }
 
-/// Identity of the file at `path`, and when its inode last changed; none when there is no file.
-pub(crate) fn stat(path: &Path) -> Option<(FileId, (i64, i64))> {
-    path.symlink_metadata().ok().map(|meta| (id_of(&meta), (meta.ctime(), meta.ctime_nsec())))
+/// What is known of a file without opening it.
+#[derive(Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) id: FileId,
+    /// When its inode last changed.
+    pub(crate) changed: (i64, i64),
+    pub(crate) uid: u32,
+}
+
+impl Stat {
+    /// Of the file at `path`; none when there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let meta = path.symlink_metadata().ok()?;
+        Some(Self { id: id_of(&meta), changed: (meta.ctime(), meta.ctime_nsec()), uid: meta.uid() })
+    }
 }
 
 fn id_of(meta: &Metadata) -> FileId {

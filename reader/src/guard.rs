@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use libc::{c_int, c_void, siginfo_t};
 use nix::errno::Errno;
 
-/// Maps that can be guarded at once; further ones stay unguarded.
-const ENTRIES: usize = 1024;
+/// Entries of a part of the table. Another part is added when all are taken, and stays.
+const ENTRIES: usize = 256;
 
 /// Start of an entry that is being filled in.
 const CLAIMED: usize = 1;
 
-static TABLE: [Entry; ENTRIES] = [const { Entry::new() }; ENTRIES];
+static TABLE: Table = Table::new();
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 static INSTALLED: OnceLock<Result<(), Errno>> = OnceLock::new();
 static PAGE: AtomicUsize = AtomicUsize::new(0);
@@ -59,13 +59,13 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Puts a mapped range into the table; none when it is full.
-    pub(crate) fn register(start: usize, len: usize) -> Option<Self> {
-        let entry = TABLE.iter().find(|entry| entry.claim())?;
+    /// Puts a mapped range into the table, which grows where it must: no map is ever unguarded.
+    pub(crate) fn register(start: usize, len: usize) -> Self {
+        let entry = TABLE.claim();
         entry.hits.store(0, Ordering::Relaxed);
         entry.end.store(start.saturating_add(len), Ordering::Relaxed);
         entry.start.store(start, Ordering::Release); // pairs with: Entry::holds()
-        Some(Self { entry })
+        Self { entry }
     }
 
     /// Whether a fault in the range was covered.
@@ -77,6 +77,41 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         self.entry.start.store(0, Ordering::Release); // pairs with: Entry::claim()
+    }
+}
+
+/// A part of the table, and the parts that were added to it.
+struct Table {
+    entries: [Entry; ENTRIES],
+    next: OnceLock<Box<Self>>,
+}
+
+impl Table {
+    const fn new() -> Self {
+        Self { entries: [const { Entry::new() }; ENTRIES], next: OnceLock::new() }
+    }
+
+    fn claim(&'static self) -> &'static Entry {
+        let mut part = self;
+        loop {
+            if let Some(entry) = part.entries.iter().find(|entry| entry.claim()) {
+                return entry;
+            }
+            part = part.next.get_or_init(|| Box::new(Self::new()));
+        }
+    }
+
+    /// The entry of the map in which `address` lies. Async-signal-safe: a part that is just being added has no
+    /// entries yet, and asking for it doesn't wait.
+    fn holder(&self, address: usize) -> Option<&Entry> {
+        let mut part = Some(self);
+        while let Some(Self { entries, next }) = part {
+            if let Some(entry) = entries.iter().find(|entry| entry.holds(address)) {
+                return Some(entry);
+            }
+            part = next.get().map(Box::as_ref);
+        }
+        None
     }
 }
 
@@ -126,7 +161,7 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let code = details.si_code;
     // SAFETY: the union holds an address for every SIGBUS of the kernel, and only those are believed.
     let address = unsafe { details.si_addr() } as usize;
-    let covered = code > 0 && TABLE.iter().find(|e| e.holds(address)).is_some_and(|e| cover(e, address));
+    let covered = code > 0 && TABLE.holder(address).is_some_and(|entry| cover(entry, address));
     if !covered {
         pass_on(signal, code, info, context);
     }
@@ -183,12 +218,24 @@ mod tests {
 
     #[test]
     fn an_entry_holds_its_range_until_it_is_dropped() {
-        let guarded = Guarded::register(0x10_0000, 0x2000).unwrap();
+        let guarded = Guarded::register(0x10_0000, 0x2000);
         let entry = guarded.entry;
         assert!(entry.holds(0x10_0000) && entry.holds(0x10_1fff));
         assert!(!entry.holds(0x0f_ffff) && !entry.holds(0x10_2000));
         assert!(!guarded.was_hit());
         drop(guarded);
         assert!(!entry.holds(0x10_0000));
+    }
+
+    #[test]
+    fn however_many_maps_there_are_each_is_guarded() {
+        let start = |number: usize| 0x7000_0000 + number * 0x1000;
+        let all: Vec<_> = (0..5 * ENTRIES).map(|number| Guarded::register(start(number), 0x1000)).collect();
+        for (number, guarded) in all.iter().enumerate() {
+            let holder = TABLE.holder(start(number) + 0xfff).expect("an entry");
+            assert!(std::ptr::eq(holder, guarded.entry), "{number}");
+        }
+        drop(all);
+        assert!((0..5 * ENTRIES).all(|number| TABLE.holder(start(number)).is_none()));
     }
 }

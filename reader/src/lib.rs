@@ -26,7 +26,10 @@
 //!   is skipped, counted ([`Stats::skipped`]) and named ([`SegmentReport::skipped`]).
 //! - The same series in several segments is one series: totals add up, gauges combine by their family's
 //!   [`GaugeMode`], as between processes. Where families disagree, the file that has the name wins over
-//!   superseded ones, and an earlier pattern over a later one.
+//!   superseded ones, of those that one directory or glob leads to the oldest, and an earlier pattern over a later one.
+//! - Of copies of one segment only one is served. What a directory or a glob leads to is served only if it
+//!   belongs to this process's user, to root, or to a user whom [`Collector::allow_uids`] names; what is left out is
+//!   counted in [`Snapshot::left_out`].
 //! - [`Collector::render`] collects and writes Prometheus text at once: what an exporter wants, and much faster.
 //! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
 //!   fault, [`raw`] shows its structures.
@@ -47,8 +50,8 @@
 //!
 //! | question | module |
 //! | --- | --- |
-//! | which files? | `discover`, `file`, `map`, [`guard`] |
-//! | what does a segment describe? | `catalog`, `segment` |
+//! | which files? | `discover`, `left_out`, `file`, `map`, [`guard`] |
+//! | what does a segment describe? | `catalog`, `tables`, `segment` |
 //! | where are its numbers? | `cells`, `sums`, `gauges`, `processes` |
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
@@ -63,9 +66,11 @@ mod file;
 mod gauges;
 mod inspect;
 mod labels;
+mod left_out;
 mod map;
 mod merge;
 mod permission;
+mod printable;
 mod processes;
 mod ranges;
 mod report;
@@ -73,6 +78,7 @@ mod segment;
 mod skip;
 mod snapshot;
 mod sums;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod values;
@@ -88,9 +94,11 @@ pub use dyn_metrics_layout::header::Statistic;
 pub use dyn_metrics_layout::{FORMAT_VERSION, GaugeMode, Kind};
 pub use error::{Error, Result};
 pub use labels::Labels;
+pub use left_out::{LeftOut, LeftOutReason};
 pub use permission::{FilePermissions, Permissions};
+pub use printable::{escaped, printable};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
-    FamilyReport, FamilySnapshot, Number, ProcessReport, Report, SegmentReport, SegmentState, SeriesSnapshot,
-    Skipped, Snapshot, Stats, Value,
+    FamilyReport, FamilySnapshot, Number, PatternReport, ProcessReport, Report, SegmentReport, SegmentState,
+    SeriesSnapshot, Skipped, Snapshot, Stats, Value,
 };

@@ -19,7 +19,7 @@ pub(crate) struct Map {
     base: NonNull<u8>,
     len: u64,
     mapped: NonZeroUsize,
-    guarded: Option<Guarded>,
+    guarded: Option<Guarded>, // none only while it is dropped
 }
 
 impl Map {
@@ -33,7 +33,7 @@ impl Map {
         // SAFETY: the range was mapped above; the advice changes core dumps only.
         let _ = unsafe { madvise(base, mapped.get(), MmapAdvise::MADV_DONTDUMP) };
         let base = base.cast::<u8>();
-        let guarded = Guarded::register(base.as_ptr() as usize, mapped.get());
+        let guarded = Some(Guarded::register(base.as_ptr() as usize, mapped.get()));
         Ok(Self { base, len, mapped, guarded })
     }
 

@@ -31,10 +31,21 @@ struct Slot {
 impl Processes {
     /// Reads the table, and asks the kernel about slots whose last answer is old or whose owner has changed.
     pub(crate) fn refresh(&mut self, source: Source<'_>, now: Instant) {
-        self.slots.resize_with(source.header().process_slots as usize, Slot::default);
-        for (number, slot) in (0..).zip(&mut self.slots) {
-            slot.refresh(source, number, now);
+        let header = source.header();
+        self.slots.resize_with(header.process_slots as usize, Slot::default);
+        let (start, end) = (header.process_slot(0), header.process_slot(header.process_slots));
+        let number = |offset: u64| (offset - start) / STRIDE as u64;
+        let mut next = 0;
+        for data in source.file.data(start, end) {
+            // A slot in a hole was never claimed.
+            let used = number(data.start).max(next)..number(data.end + STRIDE as u64 - 1);
+            self.slots[next as usize..used.start as usize].fill_with(Slot::default);
+            for number in used.clone() {
+                self.slots[number as usize].refresh(source, number as u32, now);
+            }
+            next = used.end.max(next);
         }
+        self.slots[next as usize..].fill_with(Slot::default);
     }
 
     /// Whether the owner of a gauge cell lives.

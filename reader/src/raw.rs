@@ -42,6 +42,8 @@ pub struct Raw {
     pub extents: Vec<RawExtent>,
     /// Structures that are damaged, each seen for itself; [`crate::check`] sees more.
     pub skipped: Vec<Fault>,
+    /// Findings beyond [`crate::check::MAX_FAULTS`].
+    pub omitted: u64,
 }
 
 /// An index table.
@@ -169,8 +171,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Raw, Error> {
     let statistics = Statistic::ALL.iter().zip(&inspection.words.statistics);
     let table = |table: &crate::inspect::Table| RawTable {
         offset: table.offset,
-        slots: table.slots.len() as u32,
-        used: table.slots.iter().filter(|slot| **slot != 0).count() as u32,
+        slots: table.slots,
+        used: table.used.len() as u32,
     };
     let (mut families, mut series) = (Vec::new(), Vec::new());
     for record in inspection.records.into_values() {
@@ -179,7 +181,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Raw, Error> {
             Content::Series(one) => series.push(one),
         }
     }
-    let (faults, _) = inspection.findings.into_sorted();
+    let (faults, omitted) = inspection.findings.into_sorted();
     Ok(Raw {
         path: path.as_ref().to_owned(),
         bytes_file: inspection.bytes.len(),
@@ -195,5 +197,6 @@ pub fn read(path: impl AsRef<Path>) -> Result<Raw, Error> {
         series,
         extents: inspection.extents,
         skipped: faults.into_iter().filter(|fault| fault.severity == Severity::Fault).collect(),
+        omitted,
     })
 }

@@ -4,15 +4,23 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::collector::{Failure, Followed, Place};
+use crate::left_out::LeftOut;
+use crate::segment::Segment;
 use crate::skip::Reason;
-use crate::snapshot::{FamilyReport, Report, SegmentReport, SegmentState, Skipped, Stats};
+use crate::snapshot::{FamilyReport, PatternReport, Report, SegmentReport, SegmentState, Skipped, Stats};
 
 /// A report, and how much was skipped for each reason.
 type Counted = (SegmentReport, Vec<(Reason, u64)>);
 
-/// Puts a report together, in the order of names, of each name first what was served; `series` is the number of
-/// samples that were read.
-pub(crate) fn report(series: usize, followed: &[Followed], failures: Vec<Failure>) -> Report {
+/// Puts a report together: segments in the order of patterns and names, of each name first what was served;
+/// `series` is the number of samples that were read.
+pub(crate) fn report(
+    series: usize,
+    followed: &[Followed],
+    failures: Vec<Failure>,
+    patterns: Vec<PatternReport>,
+    left_out: LeftOut,
+) -> Report {
     let served = followed.iter().map(|followed| (followed.rank(), served(followed)));
     let failed = failures.into_iter().map(|failure| (failure.rank, failed(failure)));
     let mut ranked: Vec<(usize, Counted)> = served.chain(failed).collect();
@@ -26,7 +34,7 @@ pub(crate) fn report(series: usize, followed: &[Followed], failures: Vec<Failure
         stats.skipped.extend(counts.into_iter().map(skipped));
         segments.push(report);
     }
-    Report { segments, stats }
+    Report { segments, patterns, left_out, stats }
 }
 
 /// The path; a second report of the same path says in which way it is another.
@@ -57,7 +65,7 @@ fn served(followed: &Followed) -> Counted {
         state,
         bytes_file: segment.bytes_file(),
         bytes_used: used,
-        bytes_free: header.max_bytes - used,
+        bytes_free: free(segment, header.max_bytes - used),
         created_unix_ns: header.created_unix_ns,
         segment_id: header.segment_id,
         processes: segment.processes.reports().cloned().collect(),
@@ -66,6 +74,13 @@ fn served(followed: &Followed) -> Counted {
         skipped: segment.log.details().to_vec(),
     };
     (report, segment.log.counts().collect())
+}
+
+/// What can still be reserved of `limit`: what was allocated for the file already, and what its filesystem has left.
+fn free(segment: &Segment, limit: u64) -> u64 {
+    let allocated = segment.bytes_file().saturating_sub(segment.bytes_used());
+    let left = segment.file.filesystem_free();
+    limit.min(left.map_or(u64::MAX, |left| allocated.saturating_add(left)))
 }
 
 fn failed(failure: Failure) -> Counted {

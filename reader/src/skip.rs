@@ -21,6 +21,8 @@ pub enum Reason {
     Orphan,
     /// A series with a label that the exposition itself adds.
     ReservedLabel,
+    /// A family with a name that is kept for metrics about dyn-metrics itself.
+    ReservedName,
     /// A kind of family that this version doesn't read.
     UnknownKind,
     /// A family that another segment has with another type, unit, bounds, states or mode.
@@ -48,6 +50,7 @@ impl Reason {
             Self::Record => "record",
             Self::Orphan => "orphan",
             Self::ReservedLabel => "reserved_label",
+            Self::ReservedName => "reserved_name",
             Self::UnknownKind => "unknown_kind",
             Self::Disagree => "disagree",
             Self::Clash => "clash",

@@ -9,6 +9,7 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 use crate::catalog::FamilyEntry;
 use crate::error::Error;
 use crate::labels::Labels;
+use crate::left_out::LeftOut;
 use crate::merge::LabelSets;
 use crate::skip::Skip;
 use crate::values::{Samples, Sink};
@@ -18,8 +19,12 @@ use crate::values::{Samples, Sink};
 pub struct Snapshot {
     /// Families sorted by name; those without series too.
     pub families: Vec<FamilySnapshot>,
-    /// One report for each segment, in the order in which they are merged.
+    /// One report for each segment, in the order of patterns and names.
     pub segments: Vec<SegmentReport>,
+    /// What each pattern leads to.
+    pub patterns: Vec<PatternReport>,
+    /// Files that were found and are not served, though no segment is damaged.
+    pub left_out: LeftOut,
     /// Numbers about the collection as a whole.
     pub stats: Stats,
 }
@@ -27,10 +32,25 @@ pub struct Snapshot {
 /// What a collection found beside the values.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// One report for each segment, in the order in which they are merged.
+    /// One report for each segment, in the order of patterns and names.
     pub segments: Vec<SegmentReport>,
+    /// What each pattern leads to.
+    pub patterns: Vec<PatternReport>,
+    /// Files that were found and are not served, though no segment is damaged.
+    pub left_out: LeftOut,
     /// Numbers about the collection as a whole.
     pub stats: Stats,
+}
+
+/// What a pattern leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternReport {
+    /// As it was given.
+    pub pattern: String,
+    /// Whether it is a directory or a glob, and no file's name.
+    pub is_search: bool,
+    /// Names that it leads to, served or not.
+    pub files: usize,
 }
 
 /// One family with its series.
@@ -172,7 +192,7 @@ pub struct SegmentReport {
     pub bytes_file: u64,
     /// Bytes reserved so far.
     pub bytes_used: u64,
-    /// Bytes that may still be reserved under the segment's limit.
+    /// Bytes that may still be reserved, under the segment's limit and with what the filesystem has left.
     pub bytes_free: u64,
     /// Creation time, nanoseconds since 1970.
     pub created_unix_ns: u64,
@@ -208,6 +228,8 @@ pub enum SegmentState {
     Unlinked,
     /// Nothing is there yet.
     Missing,
+    /// Not served: it is a copy of the segment at this path, which is.
+    Copy(PathBuf),
     /// It can't be read; the rest was served.
     Unreadable(Error),
 }
@@ -219,7 +241,7 @@ impl SegmentState {
         matches!(self, Self::Ok | Self::Superseded | Self::Unlinked)
     }
 
-    /// Its name in tables: `ok`, `superseded`, `unlinked`, `missing` or `unreadable`.
+    /// Its name in tables: `ok`, `superseded`, `unlinked`, `missing`, `copy` or `unreadable`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -227,6 +249,7 @@ impl SegmentState {
             Self::Superseded => "superseded",
             Self::Unlinked => "unlinked",
             Self::Missing => "missing",
+            Self::Copy(_) => "copy",
             Self::Unreadable(_) => "unreadable",
         }
     }

@@ -125,6 +125,15 @@ impl Builder {
         built
     }
 
+    /// Gives the segment another identity than its time of creation makes.
+    pub fn set_segment_id(&mut self, segment_id: [u64; 2]) {
+        let mut first = [0; header::BYTES];
+        self.header.segment_id = segment_id;
+        self.header.encode(&[], &mut first).unwrap();
+        first[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        self.bytes[..256].copy_from_slice(&first[..256]);
+    }
+
     /// The bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -9,11 +9,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use dyn_metrics_layout::Kind;
-use dyn_metrics_reader::{Collector, Error, SegmentState, Value, guard};
+use dyn_metrics_reader::{Collector, Error, SegmentReport, SegmentState, encode, guard};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
@@ -43,6 +42,16 @@ fn with_a_guard_it_is_reported_and_the_rest_served() {
 }
 
 #[test]
+fn with_a_guard_it_is_reported_however_many_segments_there_are() {
+    assert_eq!(child("crowded").code(), Some(SURVIVED));
+}
+
+#[test]
+fn with_a_guard_it_is_reported_and_the_rest_rendered() {
+    assert_eq!(child("rendered").code(), Some(SURVIVED));
+}
+
+#[test]
 fn a_fault_elsewhere_goes_to_the_handler_before() {
     assert_eq!(child("chained").code(), Some(CHAINED));
 }
@@ -67,11 +76,21 @@ fn scenario() {
         unsafe { sigaction(Signal::SIGBUS, &action) }.unwrap();
     }
     match std::env::var(SCENARIO).as_deref() {
-        Ok("unguarded") => truncate_while_reading(),
+        Ok("unguarded") => truncate_while_reading(0, collect),
         Ok("guarded") => {
             guard::install().unwrap();
             guard::install().unwrap();
-            truncate_while_reading();
+            truncate_while_reading(0, collect);
+            std::process::exit(SURVIVED);
+        }
+        Ok("rendered") => {
+            guard::install().unwrap();
+            truncate_while_reading(0, render);
+            std::process::exit(SURVIVED);
+        }
+        Ok("crowded") => {
+            guard::install().unwrap();
+            truncate_while_reading(300, collect); // The guard's table has room for 256 before it grows.
             std::process::exit(SURVIVED);
         }
         Ok("chained") => {
@@ -99,25 +118,60 @@ extern "C" fn exit_from_handler(_: i32) {
     unsafe { libc::_exit(CHAINED) };
 }
 
-/// Collects from two segments, one of which shrinks after its length was looked at and before it is read.
-fn truncate_while_reading() {
+/// What one collection says: about each segment, and as text.
+type Found = (Vec<SegmentReport>, String);
+
+fn collect(collector: &mut Collector) -> Found {
+    let snapshot = collector.collect();
+    let mut text = Vec::new();
+    encode::text::encode(&snapshot, &mut text);
+    (snapshot.segments, String::from_utf8(text).unwrap())
+}
+
+fn render(collector: &mut Collector) -> Found {
+    let mut text = Vec::new();
+    let segments = collector.render(&mut text).segments;
+    (segments, String::from_utf8(text).unwrap())
+}
+
+/// Collects from two segments, one of which shrinks after its length was looked at and before it is read, and from
+/// so many others that are mapped before them.
+fn truncate_while_reading(others: u64, collect: fn(&mut Collector) -> Found) {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    for number in 0..others {
+        testing::Builder::new(100 + number).write(&directory.join(format!("other{number}")));
+    }
     let (whole, shrunk) = (directory.join("whole"), directory.join("shrunk"));
-    testing::every_kind(1).write(&whole);
-    testing::every_kind(2).write(&shrunk);
+    // The older one is read first.
+    testing::every_kind(2).write(&whole);
+    testing::every_kind(1).write(&shrunk);
     let file = OpenOptions::new().write(true).open(&shrunk).unwrap();
+    let shrinks = Arc::new(Mutex::new(false));
+    let is_time = shrinks.clone();
     let truncate: Arc<dyn Fn() -> Instant + Send + Sync> = Arc::new(move || {
-        file.set_len(0).unwrap();
+        if *is_time.lock().unwrap() {
+            file.set_len(0).unwrap();
+        }
         Instant::now()
     });
     let mut collector = Collector::with_clock(&[directory.to_str().unwrap().to_owned()], truncate);
-    let snapshot = collector.collect();
-    let states: Vec<_> = snapshot.segments.iter().map(|segment| &segment.state).collect();
-    assert!(matches!(states[0], SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{states:?}");
-    assert!(matches!(states[1], SegmentState::Ok), "{states:?}");
-    let histogram = snapshot.families.iter().find(|family| family.kind == Kind::Histogram).unwrap();
-    let Value::Histogram { buckets, .. } = &histogram.series[0].value else { panic!("{histogram:?}") };
-    assert_eq!(buckets.iter().sum::<u64>(), 7, "only the whole one counts");
+    let (segments, text) = collect(&mut collector);
+    assert_eq!(segments.len() as u64, others + 2);
+    assert_eq!(counts(&text), [14]);
+    *shrinks.lock().unwrap() = true;
+    let (segments, text) = collect(&mut collector);
+    let states: Vec<_> = segments.iter().map(|segment| &segment.state).collect();
+    let (others, [shrunk, whole]) = states.split_last_chunk().unwrap();
+    assert!(matches!(shrunk, SegmentState::Unreadable(Error::Shrank { found: 0, .. })), "{shrunk:?}");
+    assert!(matches!(whole, SegmentState::Ok), "{whole:?}");
+    assert!(others.iter().all(|state| matches!(state, SegmentState::Ok)), "{others:?}");
+    assert_eq!(counts(&text), [7], "only the whole one counts, and once");
+}
+
+/// How often the histogram was observed, by each sample that says so.
+fn counts(text: &str) -> Vec<u64> {
+    let samples = text.lines().filter_map(|line| line.strip_prefix("ttft_seconds_count{"));
+    samples.map(|sample| sample.split_once("} ").unwrap().1.parse().unwrap()).collect()
 }
 
 /// Reads beyond the end of a file mapped by nobody but this test.

@@ -25,6 +25,9 @@ fn metric_names_that_prometheus_does_not_allow_are_refused() {
         ("a{b=\"c\"}", "has '{' at byte 1"),
         (&long, "has 65536 bytes, expected at most 512"),
         (&long[..513], "has 513 bytes, expected at most 512"),
+        ("dyn_metrics_segments", "is reserved: dyn_metrics_* are metrics about dyn-metrics itself"),
+        ("dyn_metrics_mine_total", "is reserved"),
+        ("dyn_metrics", "is reserved"),
     ] {
         scene.refuses_invalid::<Counter>(&Opts::new(name, ""), &[], &["metric name", part]);
         scene.refuses_invalid::<Gauge>(&Opts::new(name, ""), &["model"], &["metric name", part]);

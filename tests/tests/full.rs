@@ -102,6 +102,27 @@ fn creating_a_segment_on_a_full_filesystem_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn free_bytes_are_no_more_than_the_filesystem_has() {
+    in_small_filesystem("size=2m", |directory| {
+        let path = directory.join("segment");
+        let registry = segment_of(&path, 64 * MIB);
+        registry.counter("x_total", "").expect("a counter").inc();
+        let free = || snapshot(&path).segments[0].bytes_free;
+        let file = fs::metadata(&path).expect("a file").len();
+        let used = snapshot(&path).segments[0].bytes_used;
+        assert_eq!(free(), 2 * MIB - used, "the rest of the file, and of the filesystem");
+        fill_up(directory, 4096);
+        assert_eq!(free(), file - used + 4096);
+    });
+    in_small_filesystem("size=0", |directory| {
+        let path = directory.join("segment");
+        let _registry = segment_of(&path, 64 * MIB);
+        let report = &snapshot(&path).segments[0];
+        assert_eq!(report.bytes_free, 64 * MIB - report.bytes_used, "a filesystem without a limit");
+    });
+}
+
+#[test]
 fn creating_a_segment_without_a_free_inode_is_refused() {
     in_small_filesystem("size=8m,nr_inodes=2", |directory| {
         fs::write(directory.join("other"), "").expect("the last inode");

@@ -39,7 +39,7 @@ use process::Stop;
 use summary::Screen;
 use supervisor::{Plan, Supervisor};
 
-use crate::segment::choose;
+use crate::segment::{NotUtf8, choose};
 
 /// Where the demo's segment is by default; not that of real services.
 const DEFAULT_SHM: &str = "/dev/shm/dynamo-demo";
@@ -73,7 +73,7 @@ pub struct DemoArgs {
 
     /// Segment to create [default: DYN_METRICS_SHM, else /dev/shm/dynamo-demo]
     ///
-    /// The segment of an earlier demo is replaced, any other is refused.
+    /// The segment of an earlier demo is replaced; whatever else is there is left alone, and the demo doesn't start.
     #[arg(value_name = "SEGMENT", value_parser = NonEmptyStringValueParser::new())]
     segment: Option<String>,
 
@@ -82,7 +82,7 @@ pub struct DemoArgs {
     shm: Option<String>,
 
     /// Address of the exporter [default: 127.0.0.1:9464, or a free port where that is taken].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub listen: Option<SocketAddr>,
 
     /// Seed of the random process: the same seed gives the same requests at the same times.
@@ -148,15 +148,21 @@ pub enum DemoError {
     /// The segment cannot be created, or a metric not registered.
     #[error(transparent)]
     Segment(Box<dyn_metrics::Error>),
-    /// The segment is not the demo's.
+    /// Something is there that no demo has made.
     #[error(
-        "{}: holds metrics of another service, which the demo would replace; name another path with --shm",
-        path.display()
+        "{}{}: is no segment of an earlier demo, and would be replaced; name another path with --shm, or remove it",
+        path.display(),
+        if *by_environment { " (from DYN_METRICS_SHM)" } else { "" }
     )]
     Foreign {
-        /// The segment.
+        /// The file.
         path: PathBuf,
+        /// Whether the environment named it.
+        by_environment: bool,
     },
+    /// The environment names the segment in bytes that are no text.
+    #[error(transparent)]
+    NotUtf8(#[from] NotUtf8),
     /// Processes use the segment.
     #[error(
         "{}: in use by process {pid}, perhaps of another demo; name another path with --shm", path.display()
@@ -223,8 +229,9 @@ pub fn run(args: DemoArgs, print_dump: fn(&Path) -> io::Result<()>) -> Result<()
     let program = std::env::current_exe().map_err(|source| DemoError::io("find this program", source))?;
     let exporter_path = exporter::find(&program)?;
     let (listen, moved) = exporter::choose_address(args.listen)?;
-    let shm = PathBuf::from(choose(&args.segment, &args.shm, DEFAULT_SHM));
-    let metrics = create_segment(&shm, &args)?;
+    let chosen = choose(&args.segment, &args.shm, DEFAULT_SHM)?;
+    let shm = PathBuf::from(&chosen.path);
+    let metrics = create_segment(&shm, chosen.by_environment, &args)?;
     let plan = Plan::new(start, args.seconds.map(Duration::from_secs));
     let launcher = Launcher {
         program,
@@ -262,9 +269,9 @@ pub fn run_process(args: &ProcessArgs) -> Result<(), DemoError> {
 }
 
 /// Makes an empty segment.
-fn create_segment(shm: &Path, args: &DemoArgs) -> Result<SupervisorMetrics, DemoError> {
+fn create_segment(shm: &Path, by_environment: bool, args: &DemoArgs) -> Result<SupervisorMetrics, DemoError> {
     if summary::is_foreign(shm) {
-        return Err(DemoError::Foreign { path: shm.to_owned() });
+        return Err(DemoError::Foreign { path: shm.to_owned(), by_environment });
     }
     let open = || {
         let registry = Registry::builder().path(shm).role("supervisor").fresh(true).open()?;
@@ -321,6 +328,10 @@ fn conclude(shm: &Path, print_dump: fn(&Path) -> io::Result<()>) -> io::Result<(
     let (program, path) = (shell_word(program), shell_word(shm.display()));
     screen.print(format_args!("\nIt stays there. Look at it again, or verify it, with"))?;
     screen.print(format_args!("  {program} dump {path}\n  {program} check {path}"))
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{error}; expected ADDR:PORT, such as 127.0.0.1:9464"))
 }
 
 /// `path` as a shell reads it.

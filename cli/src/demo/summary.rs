@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dyn_metrics_reader::{Collector, FamilySnapshot, Snapshot, Value};
+use dyn_metrics_reader::{Collector, FamilySnapshot, LeftOut, SegmentReport, SegmentState, Snapshot, Value};
 
 use super::metrics::{
     DEMO_INFO, INFLIGHT_REQUESTS, OUTPUT_TOKENS_TOTAL, REQUESTS_TOTAL, TIME_TO_FIRST_TOKEN,
@@ -65,11 +65,16 @@ impl Summary {
     }
 }
 
-/// Whether `path` holds metrics that the demo did not make.
+/// Whether at `path`, or superseded beside it, lies anything else than a segment that a demo has made: metrics of
+/// another service, but also what is empty, damaged, in another format or may not be read.
 pub fn is_foreign(path: &Path) -> bool {
     let snapshot = Collector::new(&pattern(path)).collect();
-    let mut names = snapshot.families.iter().map(|family| family.name.as_str());
-    !snapshot.families.is_empty() && !names.any(|name| name == DEMO_INFO)
+    let is_foreign = |report: &SegmentReport| match &report.state {
+        SegmentState::Missing => false,
+        state if state.is_served() => !report.families.iter().any(|family| *family.name == *DEMO_INFO),
+        _ => true,
+    };
+    snapshot.segments.iter().any(is_foreign) || snapshot.left_out != LeftOut::default()
 }
 
 fn pattern(path: &Path) -> [String; 1] {

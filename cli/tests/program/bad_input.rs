@@ -10,9 +10,13 @@ use crate::{Fixture, run, text};
 
 /// Each verb that reads refuses `path` with one line that ends with `expected`.
 fn assert_refused(path: &Path, expected: &str) {
+    assert_refused_by(&[&["dump"], &["dump", "--format", "json"]], path, expected);
+    assert_refused_by(&[&["dump", "--raw"], &["check"], &["info"]], path, expected);
+}
+
+fn assert_refused_by(verbs: &[&[&str]], path: &Path, expected: &str) {
     let path = text(path);
-    for arguments in [&["dump"][..], &["dump", "--raw"], &["dump", "--format", "json"], &["check"], &["info"]]
-    {
+    for &arguments in verbs {
         let refused = run(&[arguments, &[&path]].concat());
         assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{arguments:?} {path}");
         let (start, lines) = (format!("dyn-metrics: {path}: "), refused.err.lines().count());
@@ -26,7 +30,9 @@ fn what_is_no_file_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name| directory.path().join(name);
     assert_refused(&path("missing"), "no such file, expected a segment");
-    assert_refused(directory.path(), "found a directory, expected a regular file");
+    assert_refused_by(&[&["dump"], &["dump", "--format", "json"]], directory.path(), "no segment found");
+    let expected = "found a directory, expected a regular file";
+    assert_refused_by(&[&["dump", "--raw"], &["check"], &["info"]], directory.path(), expected);
     nix::unistd::mkfifo(&path("fifo"), Mode::S_IRWXU).expect("a FIFO");
     assert_refused(&path("fifo"), "found a FIFO, expected a regular file");
     std::os::unix::fs::symlink("/nothing", path("link")).expect("a link");

@@ -134,8 +134,46 @@ fn a_segment_of_another_service_is_left_alone() {
     counter.expect("a counter").inc_by(7);
     let refused = run(&["demo", "--seconds", "1", &text(&path)]);
     assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{}", refused.err);
-    assert!(refused.err.contains("holds metrics of another service"), "{}", refused.err);
+    assert!(refused.err.contains(": is no segment of an earlier demo"), "{}", refused.err);
     assert_eq!(total(&path, "real_total"), 7);
+    let output = program().args(["demo", "--seconds", "1"]).env("DYN_METRICS_SHM", &path).output();
+    let refused = finish(&output.expect("the program"));
+    let expected = format!("{} (from DYN_METRICS_SHM): is no segment", path.display());
+    assert!(refused.status == Some(2) && refused.err.contains(&expected), "{}", refused.err);
+    assert_eq!(total(&path, "real_total"), 7);
+}
+
+#[test]
+fn what_no_demo_has_made_is_left_alone_whatever_it_is() {
+    if !can_run() {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let path = directory.path().join("service");
+    drop(Registry::open_at(&path).expect("a segment"));
+    let empty = std::fs::read(&path).expect("a segment");
+    let with = |at: usize, value: u8| {
+        let mut bytes = empty.clone();
+        bytes[at] = value;
+        bytes
+    };
+    for (what, bytes) in [
+        ("a segment without metrics", empty.clone()),
+        ("a later format", with(12, 9)),
+        ("a damaged header", with(100, empty[100] ^ 1)),
+        ("no bytes", Vec::new()),
+        ("no segment", b"not a segment".to_vec()),
+    ] {
+        for place in [path.clone(), directory.path().join("service.superseded-1")] {
+            std::fs::remove_file(&path).ok();
+            std::fs::write(&place, &bytes).expect("a file");
+            let refused = run(&["demo", "--seconds", "1", &text(&path)]);
+            assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{what}: {}", refused.err);
+            assert!(refused.err.contains("is no segment of an earlier demo"), "{what}: {}", refused.err);
+            assert!(std::fs::read(&place).expect("a file") == bytes, "{what}");
+            std::fs::remove_file(&place).expect("a file");
+        }
+    }
 }
 
 #[test]

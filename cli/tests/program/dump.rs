@@ -85,7 +85,35 @@ fn a_choice_that_matches_nothing_says_so() {
     let fixture = Fixture::new();
     let none = dump(&fixture, &["--family", "nothing*"]);
     let expected = format!("dyn-metrics: {}: no series matches\n", fixture.segment());
-    assert_eq!((none.status, none.out.as_str(), none.err), (Some(0), "", expected));
+    assert_eq!((none.status, none.out.as_str(), none.err), (Some(1), "", expected));
+}
+
+#[test]
+fn a_directory_and_a_glob_show_what_is_in_them() {
+    let fixture = Fixture::new();
+    let directory = fixture.path().with_file_name("");
+    for pattern in [text(&directory), text(&directory.join("seg*"))] {
+        let run = run(&["dump", &pattern, "--format", "prometheus", "--family", "llm_tokens_total"]);
+        assert_eq!((run.status, run.err.as_str()), (Some(0), ""));
+        assert!(run.out.ends_with("llm_tokens_total 12345678901\n"), "{}", run.out);
+    }
+    // A copy beside it is no second service.
+    let copy = fixture.copy();
+    let run = run(&["dump", &text(&directory), "--format", "prometheus", "--family", "llm_tokens_total"]);
+    assert!(run.out.ends_with("llm_tokens_total 12345678901\n"), "{}", run.out);
+    let expected =
+        format!("dyn-metrics: {}: a copy of {}; shown without it\n", text(&copy), fixture.segment());
+    assert_eq!((run.status, run.err), (Some(1), expected));
+}
+
+#[test]
+fn buckets_of_other_formats_are_refused() {
+    let fixture = Fixture::new();
+    for format in ["json", "prometheus"] {
+        let run = dump(&fixture, &["--buckets", "--format", format]);
+        assert_eq!((run.status, run.out.as_str()), (Some(2), ""));
+        assert!(run.err.contains("--buckets is for tables"), "{}", run.err);
+    }
 }
 
 #[test]

@@ -32,7 +32,11 @@ fn info_says_what_a_segment_is() {
 fn superseded_files_are_named_and_merged() {
     let fixture = Fixture::new();
     let superseded = fixture.path().with_file_name("segment.superseded-1");
-    fs::rename(fixture.copy(), &superseded).expect("a superseded file");
+    let earlier = fixture.path().with_file_name("earlier");
+    let registry = dyn_metrics::Registry::open_at(&earlier).expect("a segment");
+    let tokens = registry.counter("llm_tokens_total", "Tokens generated").expect("a counter");
+    tokens.inc_by(12_345_678_901);
+    fs::rename(&earlier, &superseded).expect("a superseded file");
     let out = run(&["info", &fixture.segment()]).out;
     assert_eq!(fact(&out, "superseded"), "segment.superseded-1");
     let dump = run(&["dump", &fixture.segment(), "--format", "prometheus", "--family", "llm_tokens_total"]);

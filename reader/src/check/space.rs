@@ -57,11 +57,7 @@ pub(super) fn check(inspection: &Inspection, findings: &mut Findings) -> u64 {
 fn places(inspection: &Inspection) -> Vec<Place> {
     let mut places = Vec::new();
     for table in inspection.tables.iter().skip(1) {
-        places.push(Place {
-            start: table.offset,
-            len: table_bytes(table.slots.len() as u32),
-            what: "index table",
-        });
+        places.push(Place { start: table.offset, len: table_bytes(table.slots), what: "index table" });
     }
     for (offset, record) in &inspection.records {
         let len = STATE_BYTES as u64 + u64::from(record.length);

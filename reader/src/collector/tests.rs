@@ -1,4 +1,5 @@
 mod blocks;
+mod found;
 mod gauges;
 mod hostile;
 mod render;
@@ -37,6 +38,13 @@ impl Bench {
         Self { directory, now, collector, renderer }
     }
 
+    /// Follows other files from now on: what patterns in its directory lead to, also of these users.
+    fn follow(&mut self, patterns: &[&str], uids: &[u32]) {
+        let path = |name: &&str| self.path(name).to_string_lossy().into_owned();
+        let patterns: Vec<_> = patterns.iter().map(path).collect();
+        [self.collector, self.renderer] = [(); 2].map(|()| Collector::new(&patterns).allow_uids(uids));
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -59,7 +67,11 @@ impl Bench {
         assert_eq!(rendered.strip_prefix("before"), Some(&*text));
         assert!(text.starts_with(&encode::text::plain::encode(&snapshot.families)), "{text}");
         let reports = [&report.segments, &snapshot.segments].map(|segments| format!("{segments:?}"));
-        assert_eq!((&reports[0], report.stats), (&reports[1], snapshot.stats.clone()));
+        assert_eq!(reports[0], reports[1]);
+        assert_eq!(
+            (&report.patterns, &report.left_out, &report.stats),
+            (&snapshot.patterns, &snapshot.left_out, &snapshot.stats)
+        );
         snapshot
     }
 

@@ -19,7 +19,9 @@
 //!                     "http_port": 0}],
 //!      "skipped": [{"reason": "record", "offset": 64, "what": "..."}]}
 //!   ],
-//!   "skipped": [{"segment": "/dev/shm/dynamo", "reason": "record", "count": 1}]
+//!   "skipped": [{"segment": "/dev/shm/dynamo", "reason": "record", "count": 1}],
+//!   "patterns": [{"pattern": "/dev/shm/dynamo", "files": 1}],
+//!   "left_out": [{"reason": "permission_denied", "count": 1}]
 //! }
 //! ```
 //!
@@ -38,6 +40,7 @@ use dyn_metrics_layout::FORMAT_VERSION;
 use dyn_metrics_layout::header::Statistic;
 
 use super::number;
+use crate::left_out::LeftOutReason;
 use crate::skip::Skip;
 use crate::snapshot::{
     FamilyReport, FamilySnapshot, Number, ProcessReport, SegmentReport, SegmentState, SeriesSnapshot,
@@ -51,6 +54,16 @@ pub fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
         o.list("families", &snapshot.families, family);
         o.list("segments", &snapshot.segments, segment);
         o.list("skipped", &snapshot.stats.skipped, skipped);
+        o.list("patterns", &snapshot.patterns, |pattern, o| {
+            o.text("pattern", &pattern.pattern);
+            o.number("files", pattern.files as u64);
+        });
+        let left_out = LeftOutReason::ALL.map(|reason| (reason, snapshot.left_out.count(reason) as u64));
+        let left_out: Vec<_> = left_out.into_iter().filter(|(_, count)| *count > 0).collect();
+        o.list("left_out", &left_out, |(reason, count), o| {
+            o.text("reason", reason.name());
+            o.number("count", *count);
+        });
     });
     out.push(b'\n');
 }
@@ -106,6 +119,7 @@ fn segment(segment: &SegmentReport, o: &mut Object<'_>) {
     o.text("state", segment.state.name());
     match &segment.state {
         SegmentState::Unreadable(error) => o.text("error", &error.to_string()),
+        SegmentState::Copy(of) => o.text("error", &format!("copy of {}", of.display())),
         _ => o.raw("error", b"null"),
     }
     o.number("bytes_file", segment.bytes_file);

@@ -1,38 +1,44 @@
 //! What a collection says about segments and about itself: families named `dyn_metrics_*`.
 
 use dyn_metrics_layout::header::Statistic;
-use dyn_metrics_layout::name::clash;
 use dyn_metrics_layout::{FORMAT_VERSION, Kind};
 
 use super::number;
 use super::text::announce;
 use crate::labels::escape_value;
-use crate::snapshot::{FamilyReport, SegmentReport, Stats};
+use crate::left_out::{LeftOut, LeftOutReason};
+use crate::snapshot::{FamilyReport, PatternReport, Report, SegmentReport, Snapshot, Stats};
 
-/// Appends the self-metrics, those left out whose name one of `families` has or clashes with.
-pub(crate) fn encode<'f>(
-    families: impl Iterator<Item = (&'f str, Kind)>,
-    segments: &[SegmentReport],
-    stats: &Stats,
-    out: &mut Vec<u8>,
-) {
-    let others: Vec<_> = families.filter(|(name, _)| name.starts_with("dyn_metrics")).collect();
-    let found = Found { segments, stats };
+/// Appends the self-metrics. No family of a segment has such a name: the catalog leaves them out.
+pub(crate) fn encode(found: Found<'_>, out: &mut Vec<u8>) {
     let mut label = String::new();
     for SelfMetric { name, help, kind, samples } in METRICS {
-        let is_same = |(other, of): &(&str, Kind)| other == name || clash(other, *of, name, *kind);
-        if !others.iter().any(is_same) {
-            announce(name, help, kind.name(), out);
-            samples(found, &mut Samples { name, label: &mut label, out });
-        }
+        announce(name, help, kind.name(), out);
+        samples(found, &mut Samples { name, label: &mut label, out });
     }
 }
 
 /// What there is to tell.
 #[derive(Clone, Copy)]
-struct Found<'f> {
+pub(crate) struct Found<'f> {
     segments: &'f [SegmentReport],
+    patterns: &'f [PatternReport],
+    left_out: &'f LeftOut,
     stats: &'f Stats,
+}
+
+impl<'f> From<&'f Report> for Found<'f> {
+    fn from(report: &'f Report) -> Self {
+        let Report { segments, patterns, left_out, stats } = report;
+        Self { segments, patterns, left_out, stats }
+    }
+}
+
+impl<'f> From<&'f Snapshot> for Found<'f> {
+    fn from(snapshot: &'f Snapshot) -> Self {
+        let Snapshot { segments, patterns, left_out, stats, .. } = snapshot;
+        Self { segments, patterns, left_out, stats }
+    }
 }
 
 impl<'f> Found<'f> {
@@ -71,9 +77,19 @@ const METRICS: &[SelfMetric] = &[
     gauge("dyn_metrics_segments", "Segments whose series are on this page.", |found, samples| {
         samples.add(&[], found.stats.segments as u64);
     }),
+    gauge("dyn_metrics_pattern_files", "Files that a pattern leads to, served or not.", pattern_files),
+    gauge(
+        "dyn_metrics_files_left_out",
+        "Files in directories and globs that are left out.",
+        |found, samples| {
+            for reason in LeftOutReason::ALL {
+                samples.add(&[("reason", reason.name())], found.left_out.count(reason) as u64);
+            }
+        },
+    ),
     gauge(
         "dyn_metrics_segment_up",
-        "1 when the segment was read, 0 when it is missing or can't be read.",
+        "1 when the segment was read, 0 when it is missing, a copy of another, or can't be read.",
         |found, samples| {
             for s in found.segments {
                 samples.add(&[("segment", &s.label)], u64::from(s.state.is_served()));
@@ -82,7 +98,7 @@ const METRICS: &[SelfMetric] = &[
     ),
     gauge(
         "dyn_metrics_segment_bytes",
-        "Bytes reserved so far, and bytes that may still be under the segment's limit.",
+        "Bytes reserved so far, and bytes that may still be: by the segment's limit and the filesystem's free space.",
         |found, samples| {
             for s in found.served() {
                 samples.add(&[("segment", &s.label), ("state", "free")], s.bytes_free);
@@ -154,6 +170,16 @@ impl Samples<'_> {
         self.out.extend_from_slice(if labels.is_empty() { b" " } else { b"} " });
         number::push_unsigned(value, self.out);
         self.out.push(b'\n');
+    }
+}
+
+/// A pattern that is given twice shows once.
+fn pattern_files(found: Found<'_>, samples: &mut Samples<'_>) {
+    let mut files: Vec<_> = found.patterns.iter().map(|p| (&p.pattern, p.files)).collect();
+    files.sort();
+    files.dedup();
+    for (pattern, files) in files {
+        samples.add(&[("pattern", pattern)], files as u64);
     }
 }
 

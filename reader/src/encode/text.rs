@@ -31,12 +31,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Appends `snapshot` to `out`: its families, then self-metrics named `dyn_metrics_*`.
 ///
-/// A family of the snapshot that has a self-metric's name is written and the self-metric left out. Cost: about a
-/// copy of the text, no system call. Errors, panics: none.
+/// No family of a segment has a name of theirs, because names that begin so are reserved. Cost: about a copy of the
+/// text, no system call. Errors, panics: none.
 pub fn encode(snapshot: &Snapshot, out: &mut Vec<u8>) {
     encode_families(&snapshot.families, out);
-    let families = snapshot.families.iter().map(|family| (family.name.as_str(), family.kind));
-    self_metrics::encode(families, &snapshot.segments, &snapshot.stats, out);
+    self_metrics::encode(snapshot.into(), out);
 }
 
 /// Appends families alone.
@@ -186,14 +185,22 @@ mod tests {
     }
 
     #[test]
-    fn a_family_with_the_name_of_a_self_metric_is_kept_and_the_self_metric_left_out() {
+    fn no_family_hides_a_self_metric_or_passes_for_one() {
         let mut built = Builder::new(1);
-        let own = built.family(&family("dyn_metrics_segments", Kind::Counter));
-        let series = built.series(own, &[("mine", "yes")]);
-        built.cells(series, Representation::Integer, [&[5], &[], &[], &[]]);
+        for name in ["dyn_metrics_segments", "dyn_metrics_exporter_scrapes_total", "dyn_metrics"] {
+            let own = built.family(&family(name, Kind::Counter));
+            for number in ["1", "2"] {
+                let series = built.series(own, &[("mine", number)]);
+                built.cells(series, Representation::Integer, [&[5], &[], &[], &[]]);
+            }
+        }
         let page = page(&built, &[]);
-        assert_eq!(page.matches("# TYPE dyn_metrics_segments ").count(), 1);
-        assert!(page.contains("\ndyn_metrics_segments{mine=\"yes\"} 5\n"), "{page}");
+        assert!(!page.contains("mine="), "{page}");
+        assert!(page.contains("\ndyn_metrics_segments 1\n"), "{page}");
+        let skipped: Vec<_> =
+            page.lines().filter(|line| line.starts_with("dyn_metrics_records_skipped_total{")).collect();
+        let expected = r#"dyn_metrics_records_skipped_total{reason="reserved_name",segment="SEGMENT"} 3"#;
+        assert_eq!(skipped, [expected], "the families are counted, their series not once more");
     }
 
     #[test]

@@ -47,6 +47,15 @@ fn check_words(inspection: &mut Inspection, words: &HeaderWords) {
             format!("reserved end: found {end}, expected a multiple of 8 in {}..={limit}", header.data);
         findings.fault(RESERVED_END, what);
     }
+    if let Ok(len) = inspection.bytes.file.full_len()
+        && len > header.max_bytes
+    {
+        let what = format!(
+            "length of the file: found {len}, expected at most {}; the rest is not read",
+            header.max_bytes
+        );
+        findings.fault(header.max_bytes, what);
+    }
     if words.state != STATE_CURRENT && words.state != STATE_SUPERSEDED {
         findings.fault(STATE, format_args!("state: found {}, expected 0 or 1", words.state));
     }

@@ -25,7 +25,7 @@ pub(super) fn read_tables(inspection: &mut Inspection) {
         }
         next = match read_table_head(inspection, offset) {
             Ok((slots, next)) => {
-                inspection.tables.push(Table { offset, slots: vec![0; slots] });
+                inspection.tables.push(Table { offset, slots, used: Vec::new() });
                 next
             }
             Err(fault) => {
@@ -35,17 +35,17 @@ pub(super) fn read_tables(inspection: &mut Inspection) {
         };
     }
     for number in (0..inspection.tables.len()).rev() {
-        let table = &mut inspection.tables[number];
-        let start = table.offset + HEADER_BYTES as u64;
-        match inspection.bytes.word_list(start, table.slots.len()) {
-            Ok(slots) => table.slots = slots,
-            Err(fault) => inspection.findings.fault(start, fault),
+        let Table { offset, slots, used } = &mut inspection.tables[number];
+        let start = *offset + HEADER_BYTES as u64;
+        let keep = |slot, word| used.push((slot, word));
+        if let Err(fault) = inspection.bytes.used_words(start, *slots, keep) {
+            inspection.findings.fault(start, fault);
         }
     }
 }
 
 /// Number of slots, and the next table's offset.
-fn read_table_head(inspection: &mut Inspection, offset: u64) -> LayoutResult<(usize, Option<u64>)> {
+fn read_table_head(inspection: &mut Inspection, offset: u64) -> LayoutResult<(u32, Option<u64>)> {
     let mut head = vec![0; HEADER_BYTES];
     inspection.bytes.read(offset, &mut head)?;
     let slots = index::decode_header(&head, offset)?;
@@ -56,19 +56,17 @@ fn read_table_head(inspection: &mut Inspection, offset: u64) -> LayoutResult<(us
     if let Err(fault) = next {
         inspection.findings.fault(place, fault);
     }
-    Ok((slots as usize, next.unwrap_or(None)))
+    Ok((slots, next.unwrap_or(None)))
 }
 
 /// Reads the record behind every slot.
 pub(super) fn read_records(inspection: &mut Inspection) {
     let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
     for table in 0..inspection.tables.len() {
-        for slot in 0..inspection.tables[table].slots.len() {
-            let word = inspection.tables[table].slots[slot];
-            if word == 0 {
-                continue;
-            }
-            let (place, offset) = (slot_place(&inspection.tables[table], slot), index::record_of(word));
+        for used in 0..inspection.tables[table].used.len() {
+            let (slot, word) = inspection.tables[table].used[used];
+            let (place, offset) =
+                (slot_place(&inspection.tables[table], slot as usize), index::record_of(word));
             if let Some(other) = seen.insert(offset, place) {
                 let what = format!("index slot leads to the record at {offset}, as the one at {other} does");
                 inspection.findings.fault(place, what);
@@ -76,7 +74,7 @@ pub(super) fn read_records(inspection: &mut Inspection) {
             }
             match read_record(inspection, offset) {
                 Ok(record) => {
-                    check_slot(inspection, table, slot, &record);
+                    check_slot(inspection, table, used, &record);
                     inspection.records.insert(offset, record);
                 }
                 Err(fault) => {
@@ -96,10 +94,11 @@ fn slot_place(table: &Table, slot: usize) -> u64 {
 }
 
 /// Whether a slot may hold its record: hash bits and probe window.
-fn check_slot(inspection: &mut Inspection, table: usize, slot: usize, record: &Record) {
+fn check_slot(inspection: &mut Inspection, table: usize, used: usize, record: &Record) {
     let table = &inspection.tables[table];
-    let (place, word) = (slot_place(table, slot), table.slots[slot]);
-    let (slots, hash) = (table.slots.len(), record.identity_hash);
+    let (slot, word) = table.used[used];
+    let (slot, place) = (slot as usize, slot_place(table, slot as usize));
+    let (slots, hash) = (table.slots as usize, record.identity_hash);
     if !index::may_hold(word, hash) {
         let expected = index::pack(index::record_of(word), hash);
         let what = format!("index slot: found {word:#x}, expected {expected:#x} (bits of the identity hash)");
@@ -114,10 +113,10 @@ fn check_slot(inspection: &mut Inspection, table: usize, slot: usize, record: &R
 /// together have become too long.
 pub(crate) fn contains(inspection: &Inspection, offset: u64, hash: u64) -> bool {
     for table in &inspection.tables {
-        for slot in index::window(table.slots.len(), hash) {
+        for slot in index::window(table.slots as usize, hash) {
             let Some(left) = inspection.search_steps.get().checked_sub(1) else { return true };
             inspection.search_steps.set(left);
-            let mut word = table.slots[slot];
+            let mut word = table.word(slot);
             if word == 0 {
                 // It may have been filled after it was copied.
                 word = inspection.bytes.words::<1>(slot_place(table, slot)).map_or(0, |[word]| word);

@@ -70,7 +70,18 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) offset: u64,
-    pub(crate) slots: Vec<u64>,
+    /// Slots that it has.
+    pub(crate) slots: u32,
+    /// Those that aren't empty, in order.
+    pub(crate) used: Vec<(u32, u64)>,
+}
+
+impl Table {
+    /// The word in a slot.
+    pub(crate) fn word(&self, slot: usize) -> u64 {
+        let found = self.used.binary_search_by_key(&slot, |(number, _)| *number as usize);
+        found.map_or(0, |at| self.used[at].1)
+    }
 }
 
 /// A record with its state block.
@@ -147,7 +158,11 @@ impl Inspection {
     }
 }
 
-/// The bytes of a file within limits: what a hostile file makes us read is bounded by its length.
+/// Bytes read at once where much is read.
+const PIECE: u64 = 64 << 10;
+
+/// The bytes of a file within limits: what a hostile file makes us read is bounded by its length, and what we keep of
+/// it by what is allocated for it.
 pub(crate) struct Bytes {
     pub(crate) file: SegmentFile,
     len: Cell<u64>,
@@ -192,6 +207,33 @@ impl Bytes {
         let mut bytes = vec![0; 8 * count];
         self.read(offset, &mut bytes)?;
         Ok(bytes.chunks_exact(8).map(|word| word_at(word, 0)).collect())
+    }
+
+    /// Calls `visit` with the number and the value of each word that isn't 0 among `count` words from `offset`; holes
+    /// are not read, and no more than a piece is in memory.
+    pub(crate) fn used_words(
+        &self,
+        offset: u64,
+        count: u32,
+        mut visit: impl FnMut(u32, u64),
+    ) -> LayoutResult<()> {
+        let len = 8 * u64::from(count);
+        self.expect_inside(offset, len)?;
+        let mut bytes = Vec::new();
+        for data in self.file.data(offset, offset + len) {
+            let mut at = data.start - (data.start - offset) % 8;
+            while at < data.end {
+                bytes.resize((data.end - at).next_multiple_of(8).min(PIECE) as usize, 0);
+                self.read(at, &mut bytes)?;
+                for (number, word) in ((at - offset) / 8..).zip(bytes.chunks_exact(8)) {
+                    if word_at(word, 0) != 0 {
+                        visit(number as u32, word_at(word, 0));
+                    }
+                }
+                at += bytes.len() as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Accounts for `len` bytes read.

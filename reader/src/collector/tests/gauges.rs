@@ -80,7 +80,7 @@ fn a_process_counts_with_its_newest_file() {
     bench.write("a.superseded-2", &build(2, 100));
     assert_eq!(bench.samples(), ["g 1"]);
     // In another segment the same process counts beside.
-    bench.write("b", &build(1, 1000));
+    bench.write("b", &build(4, 1000));
     assert_eq!(bench.samples(), ["g 1001"]);
 }
 

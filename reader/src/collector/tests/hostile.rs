@@ -4,12 +4,14 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use dyn_metrics_layout::header::OPEN_EXTENT;
+use dyn_metrics_layout::index;
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::record::cells_place;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
 
 use super::*;
+use crate::check;
 use crate::testing::{Random, every_kind};
 
 #[test]
@@ -67,6 +69,78 @@ fn holes_are_zero_and_read_once_they_are_filled() {
     assert_eq!(blocks(), before, "reading a hole would have allocated it");
     file.write_all_at(&3_u64.to_le_bytes(), block).unwrap();
     assert_eq!(bench.samples(), ["a_total 8"]);
+}
+
+/// Writes the pages of `built` that aren't zero; the others stay as they are, holes at first.
+fn write_sparsely(path: &Path, built: &Builder) {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+    file.set_len(built.bytes().len() as u64).unwrap();
+    for (number, page) in (0..).zip(built.bytes().chunks(4096)) {
+        if page.iter().any(|byte| *byte != 0) {
+            file.write_all_at(page, 4096 * number).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_registered_into_holes_of_the_index_is_found() {
+    let mut bench = Bench::new("segment");
+    let mut built = Builder::new(1);
+    let counter = built.family(&family("a_total", Kind::Counter));
+    let mut expected = 0;
+    for series in [500, 5000, 20_000] {
+        for number in expected..series {
+            built.series(counter, &[("n", &number.to_string())]);
+        }
+        expected = series;
+        write_sparsely(&bench.path("segment"), &built);
+        assert_eq!(bench.samples().len(), expected);
+    }
+    assert_eq!(bench.skipped(), []);
+    assert_eq!(check::check(bench.path("segment")).unwrap().families, 1);
+}
+
+#[test]
+fn a_sparse_file_costs_what_is_allocated_and_not_what_it_claims() {
+    let mut built = counting(1, 5);
+    let slots = 1 << 20;
+    let index = built.header().index;
+    let mut head = [0; 16];
+    index::encode_header(slots, index, &mut head);
+    for (number, word) in (0..).zip(head.chunks_exact(8)) {
+        built.set(index + 8 * number, u64::from_le_bytes(word.try_into().unwrap()));
+    }
+    let mut bench = Bench::new("segment");
+    write_sparsely(&bench.path("segment"), &built);
+    let file = fs::OpenOptions::new().write(true).open(bench.path("segment")).unwrap();
+    file.set_len(built.header().max_bytes).unwrap();
+    let before = file.metadata().unwrap().blocks();
+    assert!(before < 200, "{before}");
+    assert_eq!(bench.states(), ["ok"]);
+    assert_eq!(file.metadata().unwrap().blocks(), before, "reading a hole would have allocated it");
+    let inspection = crate::inspect::Inspection::of(&bench.path("segment")).unwrap();
+    assert_eq!(inspection.tables[0].slots, slots);
+    assert!(inspection.tables[0].used.capacity() < 10_000, "{}", inspection.tables[0].used.capacity());
+    assert_eq!(file.metadata().unwrap().blocks(), before);
+}
+
+#[test]
+fn what_lies_beyond_the_limit_of_a_segment_is_not_read() {
+    let built = counting(1, 5);
+    let limit = built.header().max_bytes;
+    let mut bench = Bench::new("segment");
+    bench.write("segment", &built);
+    let file = fs::OpenOptions::new().write(true).open(bench.path("segment")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert_eq!(bench.samples(), ["a_total 5"]);
+    assert_eq!(bench.collect().segments[0].bytes_file, limit);
+    let report = check::check(bench.path("segment")).unwrap();
+    let faults: Vec<_> = report.faults.iter().map(ToString::to_string).collect();
+    let expected = format!(
+        "fault at offset {limit}: length of the file: found {}, expected at most {limit}; the rest is not read",
+        1_u64 << 40
+    );
+    assert_eq!(faults, [expected]);
 }
 
 #[test]

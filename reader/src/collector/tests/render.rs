@@ -186,7 +186,7 @@ fn random_segments_are_rendered_as_their_snapshots_whatever_happens_between_scra
         let mut random = Random::new(seed);
         let mut bench = Bench::new("*");
         // In the order in which they are merged.
-        let mut files = [File::new("a", 3), File::new("a.superseded-1", 2), File::new("b", 1)];
+        let mut files = [File::new("a", 3), File::new("a.superseded-1", 2), File::new("b", 4)];
         for step in 0..12 {
             let there = 1 + (step / 4).min(2);
             for file in &mut files[..there] {
