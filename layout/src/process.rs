@@ -19,6 +19,8 @@ pub const LOCK_STRIDE: u64 = 1 << 16;
 pub const REPLACE_LOCK: u64 = LOCK_BASE - LOCK_STRIDE;
 /// Offset of the lock byte that serialises the claims of slots.
 pub const CLAIM_LOCK: u64 = LOCK_BASE - 2 * LOCK_STRIDE;
+/// Offset of the byte on which every process that may count into the file holds a read lock, with a slot or without.
+pub const USERS_LOCK: u64 = LOCK_BASE - 3 * LOCK_STRIDE;
 
 const RECORD: usize = 64;
 const CHECKSUM: usize = 64;

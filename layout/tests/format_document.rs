@@ -74,6 +74,7 @@ fn constants() -> String {
         row("LOCK_STRIDE", hex(process::LOCK_STRIDE), "from one slot's lock byte to the next"),
         row("REPLACE_LOCK", hex(process::REPLACE_LOCK), "lock byte that serialises replacement"),
         row("CLAIM_LOCK", hex(process::CLAIM_LOCK), "lock byte that serialises claims of slots"),
+        row("USERS_LOCK", hex(process::USERS_LOCK), "byte on which who may count holds a read lock"),
         row("INDEX_TAG", hex(u64::from(index::TAG)), "tag of an index table"),
         row("INDEX_HEADER_BYTES", index::HEADER_BYTES, "bytes of a table before its slots"),
         row("PROBE_WINDOW", index::PROBE_WINDOW, "slots looked at in one table"),

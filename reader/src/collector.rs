@@ -259,7 +259,10 @@ impl Collector {
     fn refresh(&mut self, failures: &mut Vec<Failure>) {
         let clock = self.clock.as_ref();
         self.followed.retain_mut(|followed| match followed.segment.refresh(clock) {
-            Ok(()) => followed.place != Place::Unlinked || followed.segment.processes.any_alive(),
+            Ok(()) => {
+                let Followed { segment, place, .. } = followed;
+                *place != Place::Unlinked || segment.processes.any_alive() || segment.file.is_in_use()
+            }
             Err(error) => {
                 failures.push(followed.failure(error));
                 false

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use dyn_metrics_layout::header::{self, Header};
-use dyn_metrics_layout::process::lock_offset;
+use dyn_metrics_layout::process::{USERS_LOCK, lock_offset};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{Whence, lseek};
@@ -152,10 +152,20 @@ impl SegmentFile {
     ///
     /// Cost: one system call. If the kernel can't tell, the owner counts as living.
     pub(crate) fn slot_is_held(&self, slot: u32) -> bool {
+        self.is_locked(libc::F_RDLCK, lock_offset(slot))
+    }
+
+    /// Whether a process may still count into the file: also one without a slot. Cost, doubt: as above.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_locked(libc::F_WRLCK, USERS_LOCK)
+    }
+
+    /// Whether somebody holds a lock that conflicts with one of this kind.
+    fn is_locked(&self, kind: libc::c_int, offset: u64) -> bool {
         let mut lock = libc::flock {
-            l_type: libc::F_RDLCK as libc::c_short,
+            l_type: kind as libc::c_short,
             l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: lock_offset(slot) as libc::off_t,
+            l_start: offset as libc::off_t,
             l_len: 1,
             l_pid: 0,
         };

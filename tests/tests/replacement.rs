@@ -74,6 +74,40 @@ fn fresh_is_refused_while_a_process_is_attached_even_if_it_only_counts() {
 }
 
 #[test]
+fn fresh_is_refused_while_a_forked_child_without_a_slot_counts() {
+    let stage = Stage::new();
+    let mut parent = counting(&stage, 2, false, &[]);
+    let mut child = stage.fork(&mut parent);
+    parent.kill();
+    wait_for_slots(&stage, 0);
+    let error = stage.try_peer(&stage.segment(), &["fresh"]).unwrap_err();
+    assert!(error.contains("without a slot") && error.contains("force"), "{error}");
+    child.done("update kept_total 5");
+    assert_eq!(number(&stage.snapshot(), "kept_total"), Some(7.0));
+    child.kill();
+    let _fresh = stage.peer_with(&["fresh"]);
+    assert_eq!(number(&stage.snapshot(), "kept_total").unwrap_or(0.0), 0.0);
+}
+
+#[test]
+fn what_a_forked_child_counts_into_an_unlinked_segment_is_served() {
+    let stage = Stage::new();
+    let mut parent = counting(&stage, 2, false, &[]);
+    let mut child = stage.fork(&mut parent);
+    let mut collector = Collector::new(&[stage.segment().display().to_string()]);
+    assert_eq!(number(&collector.collect(), "kept_total"), Some(2.0));
+    parent.kill();
+    wait_for_slots(&stage, 0);
+    std::fs::remove_file(stage.segment()).unwrap();
+    child.done("update kept_total 5");
+    assert_eq!(number(&collector.collect(), "kept_total"), Some(7.0));
+    child.kill();
+    wait_for("the end of the unlinked segment", || {
+        number(&collector.collect(), "kept_total").is_none().then_some(())
+    });
+}
+
+#[test]
 fn fresh_starts_from_zero_and_leaves_nothing_behind() {
     let stage = Stage::new();
     counting(&stage, 2, true, &[]).kill();
@@ -380,6 +414,8 @@ fn a_segment_of_before_the_last_reboot_counts_on_and_keeps_gauges_private() {
     assert!(held_slots(&stage.segment()).is_empty());
     assert_eq!(statistic(&seen, Statistic::ProcessesWithoutRseq), 2, "the shared block alone is written");
     assert!(statistic(&seen, Statistic::PrivateNoSlot) >= 2);
+    assert!(stage.try_peer(&stage.segment(), &["fresh"]).unwrap_err().contains("without a slot"));
+    peers.into_iter().for_each(Peer::kill);
     let _fresh = counting(&stage, 1, true, &["fresh"]);
     assert_eq!(number(&stage.snapshot(), "running"), Some(1.0));
 }

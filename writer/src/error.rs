@@ -103,15 +103,15 @@ pub enum Error {
     },
     /// A replacement is refused because processes use the segment.
     #[error(
-        "{}: found at least one process attached (pid {pid}), expected none; Builder::force replaces it all \
-         the same",
-        shown(path)
+        "{}: found at least one process attached ({}), expected none; Builder::force replaces it all the same",
+        shown(path),
+        pid.map_or("without a slot, so its pid is unknown".to_owned(), |pid| format!("pid {pid}"))
     )]
     InUse {
         /// The path.
         path: PathBuf,
-        /// Pid of one of them, as it sees itself.
-        pid: u32,
+        /// Pid of one of them, as it sees itself; none of one without a slot, such as a forked child that only counts.
+        pid: Option<u32>,
     },
     /// Somebody else replaces the segment and doesn't finish.
     #[error("{}: another process is replacing it and did not finish in time", shown(path))]

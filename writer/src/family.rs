@@ -223,20 +223,16 @@ impl LabelPlan {
         })
     }
 
-    /// Finds or registers the series with these values, or the overflow series at the family's limit.
-    pub(crate) fn find_or_register(&self, core: &'static FamilyCore, values: &[&str]) -> Result<u64> {
+    /// Finds or registers the series with these values, or at the family's limit the overflow series; whether it
+    /// is that.
+    pub(crate) fn find_or_register(&self, core: &'static FamilyCore, values: &[&str]) -> Result<(u64, bool)> {
         if let Some(offset) = self.register(core, values, false)? {
-            return Ok(offset);
+            return Ok((offset, false));
         }
         let (plan, values) = self.overflow();
         let offset = plan.register(core, &values, true)?;
-        offset.ok_or_else(|| core.error(Refusal::Kernel(nix::errno::Errno::ENOSPC)))
-    }
-
-    /// The overflow series, if it is registered.
-    fn find_overflow(&self, core: &'static FamilyCore) -> Result<Option<u64>> {
-        let (plan, values) = self.overflow();
-        plan.find(core, &values)
+        let offset = offset.ok_or_else(|| core.error(Refusal::Kernel(nix::errno::Errno::ENOSPC)))?;
+        Ok((offset, true))
     }
 
     /// Names and values of the overflow series. Constant labels too: handles that differ in them alone must not
@@ -254,6 +250,8 @@ struct Inner<M> {
     opts: Opts,
     kind: Kind,
     plan: LabelPlan,
+    /// That of the overflow series, and its values.
+    overflow: (LabelPlan, Vec<&'static str>),
     cache: SeriesCache<M>,
     /// Look-ups that ended in a private handle.
     failures: AtomicUsize,
@@ -303,11 +301,13 @@ impl<M: Metric> Family<M> {
         let segment = registry.segment()?;
         opts.check(M::KIND, names).map_err(|error| segment.refused(error))?;
         let core = segment.family(opts, M::KIND)?;
+        let plan = LabelPlan::new(&opts.labels, names);
         let inner = Inner {
             registry: registry.clone(),
             opts: opts.clone(),
             kind: M::KIND,
-            plan: LabelPlan::new(&opts.labels, names),
+            overflow: plan.overflow(),
+            plan,
             cache: SeriesCache::new(core),
             failures: AtomicUsize::new(0),
             overflows: AtomicUsize::new(0),
@@ -373,7 +373,12 @@ impl<M: Metric> Family<M> {
             return M::attach(core, series);
         }
         let core = self.current_core()?;
-        M::attach(core, self.inner.plan.find_or_register(core, values)?)
+        let (series, is_overflow) = self.inner.plan.find_or_register(core, values)?;
+        let handle = M::attach(core, series)?;
+        if !is_overflow {
+            self.inner.cache.put::<K>(core, values, handle.clone());
+        }
+        Ok(handle)
     }
 
     /// The overflow series of a family that is at its limit, without a system call; now and then none, so that
@@ -383,7 +388,8 @@ impl<M: Metric> Family<M> {
         if !core.is_full().map_err(refuse)? {
             return Ok(None);
         }
-        let found = self.inner.plan.find_overflow(core)?;
+        let (plan, values) = &self.inner.overflow;
+        let found = plan.find(core, values)?;
         let asked = self.inner.overflows.fetch_add(1, Ordering::Relaxed);
         if found.is_some() && !asked.is_multiple_of(OVERFLOWS_BETWEEN_LOOKS) {
             core.count_refused_series().map_err(refuse)?;

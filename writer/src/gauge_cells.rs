@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "keeps the address of a cell's half in a word that a fork wipes")]
 
 use crate::local::{AtomicUsize, Ordering};
+use std::os::fd::BorrowedFd;
 
 use dyn_metrics_layout::gauge::{self, Claimant, GaugeCell, Half};
 use dyn_metrics_layout::header::Statistic;
@@ -204,7 +205,10 @@ impl GaugeCore {
         me: &Claimant,
         first: Representation,
     ) -> Granted<(&'static Half, Representation)> {
-        if let Some(found) = self.search(segment, me, first)? {
+        // Without a descriptor nobody can be told to be dead.
+        let search = |fd: Option<BorrowedFd<'_>>| self.search(segment, fd, me, first);
+        let found = segment.with_fd(|fd| Ok(search(Some(fd)))).unwrap_or_else(|_| search(None))?;
+        if let Some(found) = found {
             return Ok(found);
         }
         let place = segment.draw(gauge::BYTES as u64, gauge::ALIGN)?;
@@ -218,6 +222,7 @@ impl GaugeCore {
     fn search(
         &self,
         segment: &'static Segment,
+        fd: Option<BorrowedFd<'_>>,
         me: &Claimant,
         first: Representation,
     ) -> Granted<Option<(&'static Half, Representation)>> {
@@ -233,7 +238,7 @@ impl GaugeCore {
             if owner.slot == me.slot && owner.generation == me.generation && !owner.taking {
                 return Ok(Some((cell.half(owner.half), reading.contents.meta.representation)));
             }
-            if segment.is_alive(owner.slot, owner.generation) {
+            if segment.is_alive(fd, owner.slot, owner.generation) {
                 continue;
             }
             dead += 1;
@@ -243,7 +248,7 @@ impl GaugeCore {
         }
         let kept = if self.mode == GaugeMode::All { self.keep_dead } else { 0 };
         match oldest {
-            Some((at, _)) if dead > kept => self.take(segment, at, me, first),
+            Some((at, _)) if dead > kept => self.take(segment, fd, at, me, first),
             _ => Ok(None),
         }
     }
@@ -252,13 +257,14 @@ impl GaugeCore {
     fn take(
         &self,
         segment: &'static Segment,
+        fd: Option<BorrowedFd<'_>>,
         place: u64,
         me: &Claimant,
         first: Representation,
     ) -> Granted<Option<(&'static Half, Representation)>> {
         let cell: &'static GaugeCell = segment.at(place)?;
         let reading = cell.read(place).map_err(Refusal::Layout)?;
-        if segment.is_alive(reading.owner.slot, reading.owner.generation) {
+        if segment.is_alive(fd, reading.owner.slot, reading.owner.generation) {
             return Ok(None); // somebody else has taken it
         }
         let taken = cell.take_over(place, &reading, me, first, self.kind, self.mode);

@@ -4,7 +4,7 @@
 
 use crate::local::{AtomicUsize, Ordering};
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use dyn_metrics_layout::view::Memory;
 use nix::errno::Errno;
@@ -85,6 +85,17 @@ unsafe impl Memory for Map {
         let base = self.chunks.get(chunk as usize)?.load(Ordering::Acquire);
         (in_one && base != 0).then(|| (base + (offset % self.chunk_bytes) as usize) as *const u8)
     }
+}
+
+/// Maps a page of the file at `offset`, far beyond its end and without access: the locks of the open file description
+/// behind `lock` live as long as the mapping. Its address. Async-signal-safe.
+pub(crate) fn keep_lock_page(lock: impl AsFd, offset: u64) -> nix::Result<usize> {
+    let (len, offset) = (crate::sys::page_bytes() as usize, offset as libc::off_t);
+    let fd = lock.as_fd().as_raw_fd();
+    // SAFETY: a new mapping without access at an address of the kernel's choice.
+    let page =
+        unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd, offset) };
+    if page == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(page as usize) }
 }
 
 #[cfg(test)]

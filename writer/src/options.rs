@@ -25,7 +25,7 @@ pub(crate) const MAX_PROCESS_LABELS: usize = process::MAX_TEXT - 16 - MAX_ROLE;
 /// Options for opening a segment; made by [`Registry::builder`].
 ///
 /// What concerns the file (sizes, mode, group, common labels) counts for the process that creates it; the
-/// others take what they find. A file that replaces another has its mode and group, unless they are given. What concerns this process (role, labels) counts for the first
+/// others take what they find. A file that replaces another has its mode and group, unless others are given. What concerns this process (role, labels) counts for the first
 /// opening of a segment in it.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -201,14 +201,17 @@ impl Builder {
 
     /// With the mode and group of the file that is replaced, where none are given: who could use it still can.
     pub(crate) fn inheriting(mut self, old: &FileStat) -> Self {
-        let mode = old.st_mode & 0o777;
+        let gid = Gid::from_raw(old.st_gid);
+        let is_mine = || nix::unistd::getgroups().is_ok_and(|mine| mine.contains(&gid));
+        let may = nix::unistd::geteuid().is_root() || nix::unistd::getegid() == gid || is_mine();
+        let is_ours = self.group.is_none() && may;
+        if is_ours {
+            self.group = Some(old.st_gid);
+        }
+        // What the old group might do is no other group's business.
+        let mode = old.st_mode & if is_ours { 0o777 } else { 0o707 };
         if self.mode.is_none() && mode & 0o600 == 0o600 {
             self.mode = Some(mode);
-        }
-        let is_mine = |gid| nix::unistd::getgroups().is_ok_and(|mine| mine.contains(&Gid::from_raw(gid)));
-        let may = |gid| nix::unistd::geteuid().is_root() || is_mine(gid);
-        if self.group.is_none() && old.st_gid != nix::unistd::getegid().as_raw() && may(old.st_gid) {
-            self.group = Some(old.st_gid);
         }
         self
     }

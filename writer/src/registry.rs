@@ -105,13 +105,14 @@ impl Registry {
     ///
     /// # Errors
     /// What is wrong with name, labels, bounds or options; a conflict or clash with another family, naming
-    /// who registered it; no space. The segment is unchanged then. `unwrap_or_default()` gives a working
+    /// who registered it; no space. The segment is unchanged then (but for a family that turns out to clash with one
+    /// registered at the same moment: its record stays, and readers skip it). `unwrap_or_default()` gives a working
     /// handle that nobody else sees.
     pub fn create<M: Metric>(&self, opts: &Opts) -> Result<M> {
         let segment = self.segment()?;
         opts.check(M::KIND, &[]).map_err(|error| segment.refused(error))?;
         let core = segment.family(opts, M::KIND)?;
-        M::attach(core, LabelPlan::new(&opts.labels, &[]).find_or_register(core, &[])?)
+        M::attach(core, LabelPlan::new(&opts.labels, &[]).find_or_register(core, &[])?.0)
     }
 
     /// Finds or registers a family whose series differ in the values of `label_names`.

@@ -93,9 +93,15 @@ fn take_lock(lock: &OwnedFd, path: &Path) -> Result<()> {
 
 fn refuse_in_use(file: &OwnedFd, path: &Path) -> Result<()> {
     let len = u64::from(header::MAX_PROCESSES) * LOCK_STRIDE;
-    let Ok(Some(locked)) = sys::first_lock(file, LOCK_BASE, len) else { return Ok(()) };
-    let slot = process::slot_of_lock(locked, header::MAX_PROCESSES).unwrap_or(0);
-    Err(Error::InUse { path: path.to_owned(), pid: pid_in_slot(file, slot).unwrap_or(0) })
+    if let Ok(Some(locked)) = sys::first_lock(file, LOCK_BASE, len) {
+        let slot = process::slot_of_lock(locked, header::MAX_PROCESSES).unwrap_or(0);
+        return Err(Error::InUse { path: path.to_owned(), pid: pid_in_slot(file, slot) });
+    }
+    // Without a slot: a forked child that only counts, or a process beyond the number of slots.
+    if sys::is_shared(file, process::USERS_LOCK) == Ok(true) {
+        return Err(Error::InUse { path: path.to_owned(), pid: None });
+    }
+    Ok(())
 }
 
 /// The pid that the process in `slot` has written, read past the map.

@@ -182,6 +182,9 @@ impl Segment {
             this.next.store(head, Ordering::Release);
             if ATTACHED.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 let _ = fd.into_raw_fd();
+                if let Err(errno) = this.note_use() {
+                    log::debug!("{}: not noted as in use: {errno}", this.path.display());
+                }
                 this.count(Statistic::ProcessesAttached, 1);
                 this.count_path();
                 return this;
@@ -315,6 +318,14 @@ impl Segment {
         Ok(offset)
     }
 
+    /// Takes a read lock that says that the file is in use, and leaves it to a page without access: children inherit
+    /// it, since they count through their parent's handles without a slot of their own; exec and death release it.
+    fn note_use(&self) -> nix::Result<()> {
+        let lock = self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name())?;
+        sys::share_lock(&lock, process::USERS_LOCK)?;
+        crate::map::keep_lock_page(&lock, process::USERS_LOCK).map(drop)
+    }
+
     /// A descriptor with a description of its own, where `/proc` doesn't lead to one.
     pub(crate) fn reopen_by_name(&self) -> nix::Result<OwnedFd> {
         let reopened = sys::open_existing(&self.path)?;
@@ -342,7 +353,9 @@ impl Segment {
     }
 
     /// Whether the process that claimed `slot` under `generation` still lives; true when it can't be told.
-    pub(crate) fn is_alive(&'static self, slot: u32, generation: u32) -> bool {
+    ///
+    /// `fd` is that of [`Self::with_fd`]: checked once for many questions.
+    pub(crate) fn is_alive(&'static self, fd: Option<BorrowedFd<'_>>, slot: u32, generation: u32) -> bool {
         if slot >= self.header.process_slots {
             return false;
         }
@@ -351,7 +364,7 @@ impl Segment {
             return false;
         }
         let lock = process::lock_offset(slot);
-        self.with_fd(|fd| sys::first_lock(fd, lock, 1)).map_or(true, |held| held.is_some())
+        fd.is_none_or(|fd| sys::first_lock(fd, lock, 1).map_or(true, |held| held.is_some()))
     }
 
     /// An error that names this segment.

@@ -32,7 +32,7 @@ const NOTHING: Own = Own { len: usize::MAX, bytes: [0; SHORT] };
 /// How values are told apart.
 pub(crate) trait Key {
     /// Words that equal values have in common, for the hash.
-    fn sketch(value: &str) -> (u64, u64);
+    fn sketch(value: &str, salt: u64) -> (u64, u64);
     /// What is kept of a value.
     fn own(value: &str) -> Own;
     /// Whether it was kept of this value, as far as it says.
@@ -59,7 +59,7 @@ fn half_word(bytes: &[u8], at: usize) -> u64 {
 
 impl Key for Content {
     #[inline(always)]
-    fn sketch(value: &str) -> (u64, u64) {
+    fn sketch(value: &str, salt: u64) -> (u64, u64) {
         let (bytes, len) = (value.as_bytes(), value.len());
         match len {
             0 => (0, 0),
@@ -67,10 +67,10 @@ impl Key for Content {
             4..=7 => (half_word(bytes, 0), half_word(bytes, len - 4)),
             8..=16 => (word(bytes, 0), word(bytes, len - 8)),
             17..=SHORT => {
-                let second = word(bytes, 8).rotate_left(24);
-                (word(bytes, 0) ^ second, word(bytes, len - 8) ^ word(bytes, len - 16).rotate_left(40))
+                let middle = fold(word(bytes, 8) ^ salt, word(bytes, len - 16) ^ MULTIPLIER);
+                (word(bytes, 0) ^ middle, word(bytes, len - 8))
             }
-            _ => (fold_all(bytes), word(bytes, len - 8)),
+            _ => (fold_all(bytes, salt), word(bytes, len - 8)),
         }
     }
 
@@ -109,7 +109,7 @@ impl Key for Content {
 
 impl Key for Address {
     #[inline(always)]
-    fn sketch(value: &str) -> (u64, u64) {
+    fn sketch(value: &str, _: u64) -> (u64, u64) {
         (value.as_ptr() as u64, 0)
     }
 
@@ -143,16 +143,24 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// All bytes of a long value.
-fn fold_all(bytes: &[u8]) -> u64 {
-    bytes.chunks_exact(8).fold(MULTIPLIER, |hash, chunk| fold(hash ^ word(chunk, 0), MULTIPLIER))
+fn fold_all(bytes: &[u8], salt: u64) -> u64 {
+    bytes.chunks_exact(8).fold(salt, |hash, chunk| fold(hash ^ word(chunk, 0), salt ^ MULTIPLIER))
+}
+
+/// A number that differs from process to process, so that nobody can choose values whose hashes collide: where
+/// the kernel has put this program.
+#[inline(always)]
+fn seed() -> u64 {
+    static PLACE: u8 = 0;
+    MULTIPLIER ^ (&raw const PLACE as u64) << 20
 }
 
 /// A hash of all values. Those of the values don't wait for one another.
 #[inline(always)]
 fn hash<K: Key>(values: &[&str]) -> u64 {
-    let (mut hash, mut salt) = (0_u64, MULTIPLIER);
+    let (mut hash, mut salt) = (0_u64, seed());
     for value in values {
-        let (first, last) = K::sketch(value);
+        let (first, last) = K::sketch(value, salt);
         hash ^= fold(first ^ salt, last ^ salt.rotate_left(32) ^ value.len() as u64);
         salt = salt.wrapping_add(MULTIPLIER << 1);
     }
@@ -174,7 +182,7 @@ struct Entry<M> {
     /// The long values, one after the other.
     long: Box<[u8]>,
     /// The entry made before; for the end.
-    next: *const Entry<M>,
+    next: AtomicPtr<Entry<M>>,
 }
 
 impl<M> Entry<M> {
@@ -182,7 +190,7 @@ impl<M> Entry<M> {
         let long: Vec<u8> = values.iter().filter(|v| K::is_long(v)).flat_map(|v| v.bytes()).collect();
         let near = std::array::from_fn(|at| values.get(at).map_or(NOTHING, |value| K::own(value)));
         let far = values.iter().skip(NEAR).map(|value| K::own(value)).collect();
-        let (hash, count, next) = (hash::<K>(values), values.len(), ptr::null());
+        let (hash, count, next) = (hash::<K>(values), values.len(), AtomicPtr::new(ptr::null_mut()));
         Self { hash, count, handle, near, far, long: long.into(), next }
     }
 
@@ -213,15 +221,17 @@ impl<M> Entry<M> {
 struct Table<M> {
     core: &'static FamilyCore,
     slots: Box<[AtomicPtr<Entry<M>>]>,
+    /// Slots in use.
+    count: AtomicUsize,
     /// The table before; for the end.
-    older: *const Table<M>,
+    older: *mut Table<M>,
 }
 
 impl<M> Table<M> {
     fn new(core: &'static FamilyCore, slots: usize) -> Box<Self> {
         debug_assert!(slots.is_power_of_two());
         let slots = (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Box::new(Self { core, slots, older: ptr::null() })
+        Box::new(Self { core, slots, count: AtomicUsize::new(0), older: ptr::null_mut() })
     }
 
     #[inline(always)]
@@ -239,23 +249,24 @@ impl<M> Table<M> {
         let free = |slot: &AtomicPtr<Entry<M>>| {
             slot.compare_exchange(ptr::null_mut(), entry, Ordering::AcqRel, Ordering::Acquire).is_ok()
         };
-        self.window(hash).any(free)
+        let found = self.window(hash).any(free);
+        self.count.fetch_add(usize::from(found), Ordering::Relaxed);
+        found
     }
 }
 
 /// The handles that a family has handed out, and the segment's family that they belong to.
 pub(crate) struct SeriesCache<M> {
     table: AtomicPtr<Table<M>>,
-    /// All entries ever made, newest first.
+    /// All entries that any table has or had, newest first.
     entries: AtomicPtr<Entry<M>>,
-    count: AtomicUsize,
 }
 
 impl<M> SeriesCache<M> {
     /// An empty one, of the series of `core`.
     pub(crate) fn new(core: &'static FamilyCore) -> Self {
         let table = AtomicPtr::new(Box::into_raw(Table::new(core, FIRST_SLOTS)));
-        Self { table, entries: AtomicPtr::new(ptr::null_mut()), count: AtomicUsize::new(0) }
+        Self { table, entries: AtomicPtr::new(ptr::null_mut()) }
     }
 
     #[inline(always)]
@@ -283,43 +294,43 @@ impl<M> SeriesCache<M> {
         None
     }
 
-    /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment.
+    /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment, or is full.
     pub(crate) fn put<K: Key>(&self, core: &'static FamilyCore, values: &[&str], handle: M) {
-        let most = ENTRIES_PER_SERIES * core.max_series as usize;
-        let is_full = self.count.load(Ordering::Relaxed) >= most;
-        if is_full || !ptr::eq(self.core(), core) || self.get::<K>(values).is_some() {
+        if self.get::<K>(values).is_some() {
             return;
         }
-        let entry = Box::into_raw(Box::new(Entry::new::<K>(values, handle)));
-        self.list(entry);
-        // SAFETY: just made, and freed with the cache only.
-        let hash = unsafe { &*entry }.hash;
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let most = ENTRIES_PER_SERIES * core.max_series as usize;
+        let mut entry = Box::new(Entry::new::<K>(values, handle));
+        let hash = entry.hash;
         let mut table = self.table();
-        // Two growths suffice but for odd hashes: then the entry stays unfound, which costs time alone.
-        for _ in 0..2 {
-            if !ptr::eq(table.core, core) {
+        // What finds no slot in a table that has been enlarged for it shares its hash with too many others.
+        for _ in 0..3 {
+            let count = table.count.load(Ordering::Relaxed);
+            if !ptr::eq(table.core, core) || count >= most {
                 return;
             }
-            if 2 * count <= table.slots.len() && table.put(hash, entry) {
-                return;
-            }
-            if table.slots.len() > 16 * count.max(FIRST_SLOTS) {
-                return;
+            if 2 * count < table.slots.len() {
+                let raw = Box::into_raw(entry);
+                if table.put(hash, raw) {
+                    return self.list(raw);
+                }
+                // SAFETY: came from Box::into_raw just above, and no table has it.
+                entry = unsafe { Box::from_raw(raw) };
+                if table.slots.len() > 16 * count.max(FIRST_SLOTS) {
+                    return;
+                }
             }
             table = self.grow(table);
         }
-        if ptr::eq(table.core, core) {
-            table.put(hash, entry);
-        }
     }
 
-    /// Keeps an entry until the end.
+    /// Keeps an entry that a table has until the end.
     fn list(&self, entry: *mut Entry<M>) {
+        // SAFETY: in a table, so it lives as long as the cache.
+        let next = unsafe { &(*entry).next };
         let mut head = self.entries.load(Ordering::Relaxed);
         loop {
-            // SAFETY: made by the caller and in no table yet, so nobody else sees it.
-            unsafe { (*entry).next = head };
+            next.store(head, Ordering::Relaxed);
             match self.entries.compare_exchange(head, entry, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -348,8 +359,13 @@ impl<M> SeriesCache<M> {
     }
 
     fn replace(&self, table: &Table<M>, mut by: Box<Table<M>>) -> &Table<M> {
-        by.older = table;
-        let (old, new) = (ptr::from_ref(table).cast_mut(), Box::into_raw(by));
+        // The pointer itself, not the reference made from it: through it the table is freed in the end.
+        let old = self.table.load(Ordering::Acquire);
+        if !ptr::eq(old, table) {
+            return self.table();
+        }
+        by.older = old;
+        let new = Box::into_raw(by);
         if self.table.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: `new` came from Box::into_raw just above and was not published.
             drop(unsafe { Box::from_raw(new) });
@@ -364,13 +380,13 @@ impl<M> Drop for SeriesCache<M> {
         while !table.is_null() {
             // SAFETY: made by Box::into_raw, published once, and nobody else has the cache any more.
             let freed = unsafe { Box::from_raw(table) };
-            table = freed.older.cast_mut();
+            table = freed.older;
         }
         let mut entry = self.entries.load(Ordering::Acquire);
         while !entry.is_null() {
             // SAFETY: made by Box::into_raw, listed once, and nobody else has the cache any more.
             let freed = unsafe { Box::from_raw(entry) };
-            entry = freed.next.cast_mut();
+            entry = freed.next.load(Ordering::Relaxed);
         }
     }
 }
@@ -390,7 +406,8 @@ mod tests {
     fn cores(count: usize) -> Vec<&'static FamilyCore> {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let registry = Registry::open_at(directory.path().join("s")).unwrap();
-        let core = |n| registry.family::<Counter>(&Opts::new(&format!("x{n}_total"), ""), &["a"]).unwrap();
+        let opts = |n| Opts::new(&format!("x{n}_total"), "").max_series(1000);
+        let core = |n| registry.family::<Counter>(&opts(n), &["a"]).unwrap();
         (0..count).map(|n| core(n).core()).collect()
     }
 
@@ -453,6 +470,19 @@ mod tests {
         assert!(found > 1900, "{found}");
         (0..2000_usize).for_each(|n| cache.put::<Content>(core, &[&n.to_string()], n));
         assert!((0..2000_usize).all(|n| cache.get::<Content>(&[&n.to_string()]) == Some(&n)));
+    }
+
+    #[test]
+    fn a_full_cache_takes_no_more_and_starts_anew_in_another_segment() {
+        let cores = cores(2);
+        let (cache, most) = (SeriesCache::new(cores[0]), ENTRIES_PER_SERIES * cores[0].max_series as usize);
+        for round in 0..3 {
+            let core = cores[round % 2];
+            cache.move_to(core);
+            (0..most + 100).for_each(|n| cache.put::<Content>(core, &[&n.to_string()], n));
+            let found = (0..most + 100).filter(|n| cache.get::<Content>(&[&n.to_string()]).is_some()).count();
+            assert_eq!(found, most, "round {round}");
+        }
     }
 
     #[test]

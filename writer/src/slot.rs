@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use crate::gauge_cells::GaugeCore;
+use crate::map::keep_lock_page;
 use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment, attached};
 use crate::sys::{self, KeepErrno};
@@ -77,7 +78,7 @@ impl Forks {
 /// The state of this process's claim.
 #[derive(Debug)]
 pub(crate) struct SlotClaim {
-    /// Wiped in a child: state, slot, generation, process id, pid.
+    /// Wiped in a child: state, slot, generation, process id, pid, whether attaching found the claim busy.
     own: &'static [AtomicUsize],
     /// Wiped in a child: identity of the process, the same in every segment; 0 until the first claim.
     process_id: &'static AtomicUsize,
@@ -102,10 +103,10 @@ impl SlotClaim {
         let (open_page, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (open_fd, untold) = (AtomicI32::new(-1), AtomicI32::new(0));
         let process_id = PROCESS_ID.get_or(|| wipe::words(1).ok()?.first()).ok_or(Errno::ENOMEM)?;
-        Ok(Self { own: wipe::words(5)?, process_id, open_fd, open_page, asked, untold })
+        Ok(Self { own: wipe::words(6)?, process_id, open_fd, open_page, asked, untold })
     }
 
-    /// Identity of this process, made by whichever segment needs it first.
+    /// Identity of this process for this copy of the library, made by whichever segment needs it first.
     fn process_id(&self, unix_ms: u64) -> u64 {
         let new = process::process_id(unix_ms, sys::random());
         let made = self.process_id.compare_exchange(0, new as usize, Ordering::Relaxed, Ordering::Relaxed);
@@ -127,6 +128,9 @@ impl SlotClaim {
     ///
     /// Asked at every registration, and true ever more rarely: a claim asks the kernel about every slot.
     pub(crate) fn forget_refusal(&self) -> bool {
+        if self.own[5].swap(0, Ordering::Relaxed) != 0 {
+            return true;
+        }
         if self.own[0].load(Ordering::Relaxed) != REFUSED {
             return false;
         }
@@ -148,10 +152,12 @@ impl SlotClaim {
 impl Segment {
     /// Claims a slot for this process, which has attached; without one it counts all the same.
     pub(crate) fn join(&'static self) {
-        if matches!(self.claimant(), Err(NoSlot::Refused))
-            && let Ok(word) = self.word(header::NO_REUSE)
-        {
-            word.store(1, Ordering::Relaxed); // nobody can tell when its handles are gone
+        if let Err(reason) = self.claimant() {
+            // Busy: with the next registration, then.
+            self.slot.own[5].store(usize::from(reason == NoSlot::Busy), Ordering::Relaxed);
+            if let Ok(word) = self.word(header::NO_REUSE) {
+                word.store(1, Ordering::Relaxed); // nobody can tell when its handles are gone
+            }
         }
         self.tell_of_refusal();
     }
@@ -265,19 +271,12 @@ impl Segment {
 
     /// Puts the lock's life on a mapping that children don't get.
     fn map_lock_page(&self, lock: &OwnedFd, slot: u32) -> nix::Result<usize> {
-        let (len, offset) = (sys::page_bytes() as usize, process::lock_offset(slot) as libc::off_t);
-        let fd = lock.as_raw_fd();
-        // SAFETY: a new mapping without access at an address of the kernel's choice.
-        let page =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd, offset) };
-        if page == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        self.slot.open_page.store(page as usize, Ordering::SeqCst);
+        let page = keep_lock_page(lock, process::lock_offset(slot))?;
+        self.slot.open_page.store(page, Ordering::SeqCst);
         // SAFETY: the range was just mapped; the advice concerns forked children only.
-        unsafe { libc::madvise(page, len, libc::MADV_DONTFORK) };
+        unsafe { libc::madvise(page as *mut _, sys::page_bytes() as usize, libc::MADV_DONTFORK) };
         self.slot.open_page.store(0, Ordering::Release);
-        Ok(page as usize)
+        Ok(page)
     }
 
     /// The first slot that a mapping of this process names, other than `except`, and that a copy of this library

@@ -191,6 +191,18 @@ pub(crate) fn try_lock(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
     }
 }
 
+/// Takes a read lock on the byte at `offset` for the open file description of `fd`, without waiting.
+pub(crate) fn share_lock(fd: impl AsFd, offset: u64) -> nix::Result<()> {
+    fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_RDLCK, offset, 1))).map(drop)
+}
+
+/// Whether another open file description holds a lock on the byte at `offset`, a read lock included.
+pub(crate) fn is_shared(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
+    let mut request = lock_request(libc::F_WRLCK, offset, 1);
+    fcntl(fd, FcntlArg::F_OFD_GETLK(&mut request))?;
+    Ok(libc::c_int::from(request.l_type) != libc::F_UNLCK)
+}
+
 /// Gives up the locks on `len` bytes at `offset`; on all behind it when `len` is 0.
 pub(crate) fn unlock(fd: impl AsFd, offset: u64, len: u64) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_UNLCK, offset, len))).map(drop)

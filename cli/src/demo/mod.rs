@@ -165,13 +165,15 @@ pub enum DemoError {
     NotUtf8(#[from] NotUtf8),
     /// Processes use the segment.
     #[error(
-        "{}: in use by process {pid}, perhaps of another demo; name another path with --shm", path.display()
+        "{}: in use by {}, perhaps of another demo; name another path with --shm",
+        path.display(),
+        pid.map_or("a process".to_owned(), |pid| format!("process {pid}"))
     )]
     InUse {
         /// The segment.
         path: PathBuf,
-        /// One of them.
-        pid: u32,
+        /// One of them, if its pid is known.
+        pid: Option<u32>,
     },
     /// There is no exporter beside this binary.
     #[error("{}: no such file; the demo needs the exporter beside dyn-metrics (cargo build --bins)", path.display())]
