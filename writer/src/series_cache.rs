@@ -23,11 +23,15 @@ const ENTRIES_PER_SERIES: usize = 4;
 /// What an entry keeps of a label value: its length, and its first bytes or where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own {
-    len: usize,
+    len: u32,
     bytes: [u8; SHORT],
 }
 
-const NOTHING: Own = Own { len: usize::MAX, bytes: [0; SHORT] };
+const NOTHING: Own = Own { len: u32::MAX, bytes: [0; SHORT] };
+/// In a length: the bytes are an address.
+const ADDRESS: u32 = 1 << 31;
+/// Longer values are not remembered.
+const LONGEST: usize = 1 << 30;
 
 /// How values are told apart.
 pub(crate) trait Key {
@@ -77,14 +81,14 @@ impl Key for Content {
     fn own(value: &str) -> Own {
         let (mut bytes, kept) = ([0; SHORT], value.len().min(SHORT));
         bytes[..kept].copy_from_slice(&value.as_bytes()[..kept]);
-        Own { len: value.len(), bytes }
+        Own { len: value.len() as u32, bytes }
     }
 
     /// Compares words that overlap in the middle: a call of the C library costs more than all the rest.
     #[inline(always)]
     fn is_same(own: &Own, value: &str) -> bool {
         let (other, len) = (value.as_bytes(), value.len());
-        if own.len != len {
+        if own.len as usize != len {
             return false;
         }
         let differs = |at| word(&own.bytes, at) ^ word(other, at);
@@ -97,7 +101,7 @@ impl Key for Content {
             }
             8..=16 => differs(0) | differs(len - 8) == 0,
             17..=SHORT => differs(0) | differs(8) | differs(len - 16) | differs(len - 8) == 0,
-            _ => true,
+            _ => len <= LONGEST,
         }
     }
 
@@ -116,12 +120,12 @@ impl Key for Address {
     fn own(value: &str) -> Own {
         let mut bytes = [0; SHORT];
         bytes[..8].copy_from_slice(&(value.as_ptr() as u64).to_le_bytes());
-        Own { len: value.len() | ADDRESS, bytes }
+        Own { len: value.len() as u32 | ADDRESS, bytes }
     }
 
     #[inline(always)]
     fn is_same(own: &Own, value: &str) -> bool {
-        own.len == value.len() | ADDRESS && word(&own.bytes, 0) == value.as_ptr() as u64
+        own.len as usize == value.len() | ADDRESS as usize && word(&own.bytes, 0) == value.as_ptr() as u64
     }
 
     #[inline(always)]
@@ -129,9 +133,6 @@ impl Key for Address {
         false
     }
 }
-
-/// In a length: the bytes are an address. No value is this long.
-const ADDRESS: usize = 1 << (usize::BITS - 1);
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -170,50 +171,71 @@ fn hash<K: Key>(values: &[&str]) -> u64 {
 /// Values kept in the entry itself.
 const NEAR: usize = 2;
 
-/// What is compared comes first: it shares a cache line or two.
-#[repr(C, align(64))]
+/// A handle and the values it was asked for by: for one or two short ones all in two neighbouring cache lines, since
+/// among many series it is the cache misses that cost.
+#[repr(C, align(128))]
 struct Entry<M> {
     hash: u64,
-    count: usize,
     handle: M,
     near: [Own; NEAR],
-    /// The values behind those.
-    far: Box<[Own]>,
-    /// The long values, one after the other.
-    long: Box<[u8]>,
+    /// What has no place there.
+    rest: Option<Box<Rest>>,
     /// The entry made before; for the end.
     next: AtomicPtr<Entry<M>>,
 }
 
+struct Rest {
+    /// Number of values.
+    count: usize,
+    /// The values behind the first ones.
+    far: Box<[Own]>,
+    /// The long values, one after the other.
+    long: Box<[u8]>,
+}
+
 impl<M> Entry<M> {
     fn new<K: Key>(values: &[&str], handle: M) -> Self {
-        let long: Vec<u8> = values.iter().filter(|v| K::is_long(v)).flat_map(|v| v.bytes()).collect();
         let near = std::array::from_fn(|at| values.get(at).map_or(NOTHING, |value| K::own(value)));
-        let far = values.iter().skip(NEAR).map(|value| K::own(value)).collect();
-        let (hash, count, next) = (hash::<K>(values), values.len(), AtomicPtr::new(ptr::null_mut()));
-        Self { hash, count, handle, near, far, long: long.into(), next }
+        let has_rest = values.len() > NEAR || values.iter().any(|value| K::is_long(value));
+        let rest = has_rest.then(|| Box::new(Rest::new::<K>(values)));
+        Self { hash: hash::<K>(values), handle, near, rest, next: AtomicPtr::new(ptr::null_mut()) }
     }
 
     #[inline(always)]
     fn is_of<K: Key>(&self, hash: u64, values: &[&str]) -> bool {
+        let is_near = |(at, own): (usize, &Own)| match values.get(at) {
+            Some(value) => K::is_same(own, value),
+            None => own.len == NOTHING.len,
+        };
         self.hash == hash
-            && self.count == values.len()
-            && self.near.iter().zip(values).all(|(own, value)| K::is_same(own, value))
-            && (values.len() <= NEAR || self.has_far::<K>(&values[NEAR..]))
-            && (self.long.is_empty() || self.has_long::<K>(values))
+            && self.near.iter().enumerate().all(is_near)
+            && match &self.rest {
+                None => values.len() <= NEAR,
+                Some(rest) => rest.is_of::<K>(values),
+            }
+    }
+}
+
+impl Rest {
+    fn new<K: Key>(values: &[&str]) -> Self {
+        let long: Vec<u8> = values.iter().filter(|v| K::is_long(v)).flat_map(|v| v.bytes()).collect();
+        let far = values.iter().skip(NEAR).map(|value| K::own(value)).collect();
+        Self { count: values.len(), far, long: long.into() }
     }
 
-    fn has_far<K: Key>(&self, values: &[&str]) -> bool {
-        self.far.iter().zip(values).all(|(own, value)| K::is_same(own, value))
-    }
-
-    fn has_long<K: Key>(&self, values: &[&str]) -> bool {
+    fn is_of<K: Key>(&self, values: &[&str]) -> bool {
         let mut long = &self.long[..];
-        values.iter().filter(|value| K::is_long(value)).all(|value| {
-            let Some((own, rest)) = long.split_at_checked(value.len()) else { return false };
-            long = rest;
-            own == value.as_bytes()
-        })
+        self.count == values.len()
+            && self
+                .far
+                .iter()
+                .zip(&values[NEAR.min(values.len())..])
+                .all(|(own, value)| K::is_same(own, value))
+            && values.iter().filter(|value| K::is_long(value)).all(|value| {
+                let Some((own, rest)) = long.split_at_checked(value.len()) else { return false };
+                long = rest;
+                own == value.as_bytes()
+            })
     }
 }
 
@@ -296,7 +318,7 @@ impl<M> SeriesCache<M> {
 
     /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment, or is full.
     pub(crate) fn put<K: Key>(&self, core: &'static FamilyCore, values: &[&str], handle: M) {
-        if self.get::<K>(values).is_some() {
+        if values.iter().any(|value| value.len() > LONGEST) || self.get::<K>(values).is_some() {
             return;
         }
         let most = ENTRIES_PER_SERIES * core.max_series as usize;
