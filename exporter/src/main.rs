@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         Ok(shm) => shm,
         Err(error) => return not_started(&error),
     };
+    dyn_metrics_reader::heap::give_back_large_blocks();
     if let Err(error) = dyn_metrics_reader::guard::install() {
         tracing::warn!(%error, "running without a guard: a truncated segment would end the exporter");
     }

@@ -86,6 +86,7 @@ mod values;
 pub mod check;
 pub mod encode;
 pub mod guard;
+pub mod heap;
 pub mod raw;
 
 pub use collector::{Clock, Collector};
