@@ -4,13 +4,14 @@
 //! comes while it runs waits for the one after it, so that nobody gets values older than their request. At most
 //! one collection runs at a time, and none runs for nobody.
 //!
-//! A page lives until the last client has read it. So that slow clients can't fill the memory, there are at most
-//! [`MAX_PAGES`]: while all of them are on their way, requests get the newest, and are counted.
+//! A page lives until the last client has read it. So that slow clients can't fill the memory, there are hardly more than
+//! [`MAX_PAGES`]: while all of them are on their way, requests get the newest, and are counted, for a few seconds.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task;
@@ -27,9 +28,13 @@ pub(crate) struct CollectionFailed;
 
 type Outcome = Result<Arc<Page>, CollectionFailed>;
 
-/// Most pages that are alive at once. A page of 100 000 series has about 10 MB; clients that read as they should leave
+/// Most pages that are alive at once, but for a few. A page of 100 000 series has about 10 MB; clients that read as they should leave
 /// one or two.
 pub(crate) const MAX_PAGES: usize = 8;
+
+/// Slow clients must not keep others from new values: a further page is made for those, one in this time. So within
+/// the time that a client has for a response a dozen more can be alive.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// Hands out pages. Clones share one queue and one collector.
 #[derive(Clone)]
@@ -39,7 +44,10 @@ struct Shared {
     queue: Mutex<Queue>,
     collect: Mutex<Collect>,
     /// Oldest first.
-    pages: Mutex<VecDeque<Weak<Page>>>,
+    /// Oldest first, with the time they were made at.
+    pages: Mutex<VecDeque<(Instant, Weak<Page>)>>,
+    /// A page as old as this is not handed out again.
+    stale_after: Duration,
     failed: Count,
     older_pages: Count,
 }
@@ -54,7 +62,8 @@ impl Scraper {
     /// `older_pages` counts the requests that got an older page.
     pub(crate) fn new(collect: Collect, older_pages: Count) -> Self {
         let (queue, pages, failed) = (Mutex::default(), Mutex::default(), Count::default());
-        Self(Arc::new(Shared { queue, collect: Mutex::new(collect), pages, failed, older_pages }))
+        let (collect, stale_after) = (Mutex::new(collect), STALE_AFTER);
+        Self(Arc::new(Shared { queue, collect, pages, stale_after, failed, older_pages }))
     }
 
     /// The page of the next collection to begin.
@@ -107,21 +116,23 @@ impl Shared {
         queue.running.then_some(waiting)
     }
 
-    /// The newest page, when there are as many as there may be.
+    /// The newest page, when there are as many as there may be and it isn't stale.
     fn surplus(&self) -> Option<Arc<Page>> {
         let mut pages = lock(&self.pages);
-        pages.retain(|page| page.strong_count() > 0);
-        if pages.len() < MAX_PAGES { None } else { pages.back()?.upgrade() }
+        pages.retain(|(_, page)| page.strong_count() > 0);
+        let (made, newest) = pages.back().filter(|_| pages.len() >= MAX_PAGES)?;
+        if made.elapsed() < self.stale_after { newest.upgrade() } else { None }
     }
 
     fn collect_once(&self) -> Outcome {
         let mut collect = lock(&self.collect);
+        let made = Instant::now();
         let page = catch_unwind(AssertUnwindSafe(&mut *collect)).map(Arc::new).map_err(|_| {
             self.failed.inc();
             tracing::error!("a collection panicked, its scrapes are answered with status 500");
             CollectionFailed
         })?;
-        lock(&self.pages).push_back(Arc::downgrade(&page));
+        lock(&self.pages).push_back((made, Arc::downgrade(&page)));
         Ok(page)
     }
 }
@@ -225,6 +236,23 @@ mod tests {
         held.swap_remove(2);
         assert_eq!(scrape().await, format!("page {}", MAX_PAGES + 1));
         assert_eq!(older.value(), 3);
+    }
+
+    #[tokio::test]
+    async fn slow_clients_keep_nobody_from_new_values_for_long() {
+        let (mut number, older) = (0, Count::default());
+        let collect = Box::new(move || {
+            number += 1;
+            Page::new(format!("page {number}").into_bytes(), Found::default(), Gzip::default())
+        });
+        let mut scraper = Scraper::new(collect, older.clone());
+        Arc::get_mut(&mut scraper.0).expect("the only one").stale_after = Duration::ZERO;
+        let mut held = Vec::new();
+        for number in 1..=2 * MAX_PAGES {
+            held.push(scraper.scrape().await.expect("a page").text());
+            assert_eq!(held[number - 1], format!("page {number}"));
+        }
+        assert_eq!(older.value(), 0);
     }
 
     #[tokio::test]
