@@ -279,22 +279,24 @@ const fn open_place(shared_only: bool) -> u64 {
 pub(crate) fn bytes_to_draw(segment: &'static Segment, words: u32, shared_only: bool) -> Granted<u64> {
     let place = open_place(shared_only);
     let newest = Link::unpack(dyn_metrics_layout::sync::load_acquire(segment.word(place)?), place)?;
-    let mut size = extent::MIN_WORDS;
+    let mut before = None;
     if let Some(offset) = newest {
         let (extent, next_word) = read_extent(segment, offset)?;
         let drawn = next_word.load(Ordering::Relaxed);
         if drawn.saturating_add(u64::from(words)) <= u64::from(extent.words) {
             return Ok(0);
         }
-        size = next_size(&extent);
+        before = Some(extent);
     }
-    let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
-    Ok(Extent::bytes(size.max(words).next_multiple_of(16), cpus))
+    let (size, cpus) = next_shape(segment, before, words, shared_only);
+    Ok(Extent::bytes(size, cpus))
 }
 
-/// Words of the extent after this one.
-fn next_size(extent: &Extent) -> u32 {
-    (extent.words * 2).min(extent::MAX_WORDS)
+/// Words and CPUs of the extent made after `before`, with room for `words`.
+fn next_shape(segment: &Segment, before: Option<Extent>, words: u32, shared_only: bool) -> (u32, u32) {
+    let size = before.map_or(extent::MIN_WORDS, |extent| (extent.words * 2).min(extent::MAX_WORDS));
+    let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
+    (size.max(words).next_multiple_of(16), cpus)
 }
 
 /// Draws `words` consecutive words for a new series, from the newest extent or a new one.
@@ -304,16 +306,16 @@ pub(crate) fn draw_words(segment: &'static Segment, words: u32, shared_only: boo
     loop {
         let seen = dyn_metrics_layout::sync::load_acquire(open);
         let newest = Link::unpack(seen, place)?;
-        let mut size = extent::MIN_WORDS;
+        let mut before = None;
         if let Some(offset) = newest {
             let (extent, next_word) = read_extent(segment, offset)?;
             if let Some(word) = extent::draw_words(next_word, extent.words, words) {
                 return Ok(CellLink { extent: offset, word });
             }
-            size = next_size(&extent);
+            before = Some(extent);
         }
-        let cpus = if shared_only { 0 } else { segment.header.possible_cpus };
-        let made = new_extent(segment, size.max(words), cpus, newest.unwrap_or(0))?;
+        let shape = next_shape(segment, before, words, shared_only);
+        let made = new_extent(segment, shape, newest.unwrap_or(0))?;
         extent::publish_extent(open, place, seen, made);
     }
 }
@@ -326,8 +328,7 @@ fn read_extent(segment: &'static Segment, offset: u64) -> Granted<(Extent, &'sta
     Ok((extent, segment.word(offset + extent::NEXT_WORD)?))
 }
 
-fn new_extent(segment: &'static Segment, words: u32, cpus: u32, previous: u64) -> Granted<u64> {
-    let words = words.next_multiple_of(16);
+fn new_extent(segment: &'static Segment, (words, cpus): (u32, u32), previous: u64) -> Granted<u64> {
     let offset = segment.draw(Extent::bytes(words, cpus), extent::BLOCK_ALIGN)?;
     let extent = Extent { words, cpus, previous, shared: offset + Extent::shared_start(cpus) };
     let mut bytes = [0; 40];

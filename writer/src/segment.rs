@@ -169,6 +169,10 @@ impl Segment {
 
     /// Puts the segment on the list for ever; gives back the listed one when another thread was faster.
     fn list(self: Box<Self>, fd: OwnedFd) -> &'static Self {
+        // Before anybody can count through it. Should another thread be faster, its page says the same.
+        if let Err(errno) = self.note_use() {
+            log::debug!("{}: not noted as in use: {errno}", self.path.display());
+        }
         let raw = Box::into_raw(self);
         loop {
             let head = ATTACHED.load(Ordering::Acquire);
@@ -182,9 +186,6 @@ impl Segment {
             this.next.store(head, Ordering::Release);
             if ATTACHED.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 let _ = fd.into_raw_fd();
-                if let Err(errno) = this.note_use() {
-                    log::debug!("{}: not noted as in use: {errno}", this.path.display());
-                }
                 this.count(Statistic::ProcessesAttached, 1);
                 this.count_path();
                 return this;

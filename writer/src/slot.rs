@@ -80,7 +80,8 @@ impl Forks {
 pub(crate) struct SlotClaim {
     /// Wiped in a child: state, slot, generation, process id, pid, whether attaching found the claim busy.
     own: &'static [AtomicUsize],
-    /// Wiped in a child: identity of the process, the same in every segment; 0 until the first claim.
+    /// Wiped in a child: identity of the process for this copy of the library, the same in every segment; 0 until
+    /// the first claim.
     process_id: &'static AtomicUsize,
     /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none.
     open_fd: AtomicI32,
