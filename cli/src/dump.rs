@@ -11,8 +11,8 @@ use clap::ValueEnum;
 use dyn_metrics_reader::{ProcessReport, SegmentReport, Snapshot, encode};
 
 use crate::error::CliError;
+use crate::processes;
 use crate::segment::{SegmentArgs, collect, complain_about, served};
-use crate::table::Table;
 use crate::text::{self, Style, plural};
 use crate::time::{ago, now_unix_ns, utc};
 use crate::{Outcome, complain};
@@ -174,17 +174,7 @@ impl View {
         let dead = processes.len() - alive;
         let hint = if alive == 0 && dead > 0 { "; gauges of live modes count nobody" } else { "" };
         writeln!(out, "  processes: {alive} alive, {dead} dead{hint}")?;
-        let mut table = Table::with_headings(&[">pid", "", "role", "labels", "command", "attached"]);
-        for process in processes {
-            table.push([
-                process.pid.to_string(),
-                if process.alive { "alive" } else { "dead" }.to_owned(),
-                text::or_dash(&process.role).into_owned(),
-                text::or_dash(&text::labels(&process.labels)).into_owned(),
-                text::or_dash(&process.command).into_owned(),
-                ago(process.claimed_unix_ns, now),
-            ]);
-        }
+        let table = processes::table(processes, |attached| ago(attached, now));
         if table.is_empty() { Ok(()) } else { table.write(4, self.style, out) }
     }
 }

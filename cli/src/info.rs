@@ -4,11 +4,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use dyn_metrics_layout::header::{FORMAT_VERSION, Statistic};
+use dyn_metrics_reader::SUPERSEDED_INFIX;
 use dyn_metrics_reader::raw::{self, Raw};
-use dyn_metrics_reader::{ProcessReport, SUPERSEDED_INFIX};
 
 use crate::Outcome;
 use crate::error::CliError;
+use crate::processes;
 use crate::segment::{SegmentArgs, complain_about_raw};
 use crate::table::Table;
 use crate::text::{self, Style, clean};
@@ -49,7 +50,8 @@ fn write(raw: &Raw, now: u64, style: Style, out: &mut dyn Write) -> io::Result<(
     facts(raw, now).write(2, style, out)?;
     if !raw.processes.is_empty() {
         writeln!(out, "\n{}", style.bold("processes"))?;
-        processes(&raw.processes, now).write(2, style, out)?;
+        let attached = |at| format!("{}  {}", utc(at), ago(at, now));
+        processes::table(&raw.processes, attached).write(2, style, out)?;
     }
     let counted = counted(&raw.statistics);
     if counted.is_empty() {
@@ -137,22 +139,6 @@ fn superseded(path: &Path) -> String {
     let mut names: Vec<_> = names.filter(|name| name.starts_with(&prefix)).collect();
     names.sort();
     if names.is_empty() { "no files".to_owned() } else { clean(&names.join(", ")).into_owned() }
-}
-
-fn processes(processes: &[ProcessReport], now: u64) -> Table {
-    let mut table = Table::with_headings(&[">pid", "", "role", "labels", "command", "attached", ""]);
-    for process in processes {
-        table.push([
-            process.pid.to_string(),
-            if process.alive { "alive" } else { "dead" }.to_owned(),
-            text::or_dash(&process.role).into_owned(),
-            text::or_dash(&text::labels(&process.labels)).into_owned(),
-            text::or_dash(&process.command).into_owned(),
-            utc(process.claimed_unix_ns),
-            ago(process.claimed_unix_ns, now),
-        ]);
-    }
-    table
 }
 
 /// Statistics that are not 0, in words.

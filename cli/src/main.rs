@@ -14,6 +14,7 @@ mod demo;
 mod dump;
 mod error;
 mod info;
+mod processes;
 mod quantile;
 mod segment;
 mod table;

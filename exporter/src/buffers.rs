@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// Most that are kept: one that is being sent, and one for the next page.
 const KEPT: usize = 2;
 
-/// Memory for one page after the other. Without it each thread that makes a page would keep some in its heap.
+/// Memory for one page after the other: new memory would cost a fault for each of its pages.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     /// The newest, newest last; what no page and no client has any more is used again.

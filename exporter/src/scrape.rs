@@ -28,8 +28,8 @@ pub(crate) struct CollectionFailed;
 
 type Outcome = Result<Arc<Page>, CollectionFailed>;
 
-/// Most pages that are alive at once, but for a few. A page of 100 000 series has about 10 MB; clients that read as they should leave
-/// one or two.
+/// Pages alive at once beyond which requests get an older one. A page of 100 000 series has about 10 MB; clients that
+/// read as they should leave one or two.
 pub(crate) const MAX_PAGES: usize = 8;
 
 /// Slow clients must not keep others from new values: a further page is made for those, one in this time. So within
@@ -43,7 +43,6 @@ pub(crate) struct Scraper(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     collect: Mutex<Collect>,
-    /// Oldest first.
     /// Oldest first, with the time they were made at.
     pages: Mutex<VecDeque<(Instant, Weak<Page>)>>,
     /// A page as old as this is not handed out again.

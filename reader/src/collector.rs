@@ -259,10 +259,7 @@ impl Collector {
     fn refresh(&mut self, failures: &mut Vec<Failure>) {
         let clock = self.clock.as_ref();
         self.followed.retain_mut(|followed| match followed.segment.refresh(clock) {
-            Ok(()) => {
-                let Followed { segment, place, .. } = followed;
-                *place != Place::Unlinked || segment.processes.any_alive() || segment.file.is_in_use()
-            }
+            Ok(()) => followed.place != Place::Unlinked || followed.segment.is_in_use(),
             Err(error) => {
                 failures.push(followed.failure(error));
                 false
@@ -277,11 +274,17 @@ impl Collector {
     /// Of copies of one segment, serves the one that living processes use, else the one served so far, else the one that
     /// is named or has the shorter name. Adding them up would count everything twice.
     fn set_copies_aside(&mut self, failures: &mut Vec<Failure>) {
+        let mut ids: Vec<_> = self.followed.iter().map(|f| f.segment.file.header().segment_id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).all(|pair| pair[0] != pair[1]) {
+            self.followed.iter_mut().for_each(|followed| followed.was_served = true);
+            return;
+        }
         let preference = |followed: &Followed| {
             let Followed { segment, place, is_named, was_served, .. } = followed;
             let path = segment.file.path();
             let has_name = (*is_named, *place == Place::Named, Reverse(path.as_os_str().len()));
-            (segment.processes.any_alive(), *was_served, has_name, Reverse(path.to_owned()))
+            (segment.is_in_use(), *was_served, has_name, Reverse(path.to_owned()))
         };
         let mut best: HashMap<[u64; 2], &Followed> = HashMap::new();
         for followed in &self.followed {

@@ -31,6 +31,11 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// Whether a process may still count into it, with a slot or without.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.processes.any_alive() || self.file.is_in_use()
+    }
+
     /// Opens and maps the segment at `path`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = SegmentFile::open(path)?;

@@ -38,7 +38,6 @@ pub(crate) struct FamilyCore {
     pub(crate) shared_only: bool,
     pub(crate) keep_dead: u32,
     pub(crate) max_series: u32,
-    pub(crate) bounds: &'static [f64],
     /// Of a histogram.
     pub(crate) buckets: Option<&'static Buckets>,
     pub(crate) states: &'static [String],
@@ -55,8 +54,7 @@ impl fmt::Debug for FamilyCore {
 
 impl FamilyCore {
     pub(crate) fn new(segment: &'static Segment, offset: u64, family: &record::Family<'_>) -> Self {
-        let bounds: &'static [f64] = Box::leak(family.bounds.iter().collect());
-        let buckets = || Box::leak(Box::new(Buckets::new(bounds)));
+        let buckets = || Box::leak(Box::new(Buckets::new(Box::leak(family.bounds.iter().collect()))));
         Self {
             segment,
             offset,
@@ -70,10 +68,14 @@ impl FamilyCore {
             shared_only: family.shared_only,
             keep_dead: family.keep_dead,
             max_series: family.max_series,
-            bounds,
             buckets: (family.kind == Kind::Histogram).then(buckets).map(|made| &*made),
             states: Box::leak(family.states.iter().map(str::to_owned).collect()),
         }
+    }
+
+    /// Upper bounds of a histogram, without `+Inf`; none of other kinds.
+    pub(crate) fn bounds(&self) -> &'static [f64] {
+        Buckets::bounds_of(self.buckets)
     }
 
     /// An error that names this family.
@@ -111,8 +113,8 @@ impl FamilyCore {
             ("type", self.kind.name().to_owned(), kind.name().to_owned())
         } else if self.unit != opts.unit {
             ("unit", shorten(&self.unit), shorten(&opts.unit))
-        } else if self.bounds != opts.bounds_for(kind) {
-            let (existing, wanted) = difference(&numbers(self.bounds), &numbers(opts.bounds_for(kind)));
+        } else if self.bounds() != opts.bounds_for(kind) {
+            let (existing, wanted) = difference(&numbers(self.bounds()), &numbers(opts.bounds_for(kind)));
             ("bounds", existing, wanted)
         } else if kind.is_per_process() && self.mode != wanted_mode {
             ("mode", self.mode.name().to_owned(), wanted_mode.name().to_owned())

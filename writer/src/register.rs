@@ -216,7 +216,7 @@ impl Segment {
             }
             return Ok(found);
         }
-        self.make_room_for(family.kind, family.shared_only, family.bounds.len(), &[record.len()])?;
+        self.make_room_for(family.kind, family.shared_only, family.bounds().len(), &[record.len()])?;
         let encode = |offset, out: &mut [u8]| series.encode(offset, seed, out).map(drop);
         let (offset, mine) = self.publish(&identity, &mut record, encode)?;
         if mine {
@@ -236,7 +236,7 @@ impl Segment {
         representation: Representation,
     ) -> Granted<Cells> {
         let place = cells_place(series, representation);
-        let words = family.kind.cell_words(family.bounds.len());
+        let words = family.kind.cell_words(family.bounds().len());
         let reached = self.cells[representation as usize].get_or_try(series, || {
             let word = self.word(place)?;
             let link = match CellLink::unpack(load_acquire(word), place)? {

@@ -52,9 +52,13 @@ impl Buckets {
         DEFAULT.get_or(|| Some(Self::new(&DEFAULT_BOUNDS)))
     }
 
-    /// Upper bounds, without `+Inf`.
-    pub(crate) const fn bounds(&self) -> &'static [f64] {
-        self.bounds
+    /// Upper bounds, without `+Inf`; none where there are no buckets.
+    #[inline]
+    pub(crate) const fn bounds_of(buckets: Option<&Self>) -> &'static [f64] {
+        match buckets {
+            Some(buckets) => buckets.bounds,
+            None => &[],
+        }
     }
 
     /// Index of the first bucket whose bound is not below `value`, which is not NaN.

@@ -81,10 +81,7 @@ impl Histogram {
     /// Upper bounds, without `+Inf`.
     #[must_use]
     pub const fn bounds(&self) -> &'static [f64] {
-        match self.buckets {
-            Some(buckets) => buckets.bounds(),
-            None => &[],
-        }
+        Buckets::bounds_of(self.buckets)
     }
 
     /// Observations of all processes in each bucket, not cumulative; the last one is `+Inf`.
@@ -123,8 +120,7 @@ impl Handle for Histogram {
     }
 
     fn private(buckets: Option<&'static Buckets>, _: &'static [String]) -> Self {
-        let bounds = buckets.map_or(0, |buckets| buckets.bounds().len());
-        Self { cells: Cells::private(bounds + 2), buckets }
+        Self { cells: Cells::private(Buckets::bounds_of(buckets).len() + 2), buckets }
     }
 }
 
