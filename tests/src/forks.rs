@@ -105,6 +105,7 @@ pub fn claimable(directory: &Path, times: u32) -> dyn_metrics::Result<Vec<Claima
 /// # Panics
 /// When the kernel refuses to fork.
 pub fn while_claiming(segments: Vec<Claimable>, latest: Duration) -> usize {
+    slow_down_forks();
     let (mut done, told) = std::io::pipe().expect("a pipe");
     let times = segments.len();
     for (n, Claimable { gauge, counter }) in (0..).zip(segments) {
@@ -144,6 +145,17 @@ pub fn while_claiming(segments: Vec<Claimable>, latest: Duration) -> usize {
         }
     }
     times - filled
+}
+
+/// Makes a fork take milliseconds between the copy of the descriptors and that of what the library remembers of them:
+/// memory is copied in the order of addresses, and this much comes first.
+fn slow_down_forks() {
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+    let (low, len) = (std::num::NonZero::new(1 << 32), std::num::NonZero::new(256 << 20).expect("not 0"));
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
+    // SAFETY: a new mapping where nothing else is; the address is a wish.
+    unsafe { mmap_anonymous(low, len, protection, flags) }.expect("256 MiB");
 }
 
 /// Waits until the other end of standard input is closed, and leaves what is written there to others.

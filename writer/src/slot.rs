@@ -32,6 +32,9 @@ pub(crate) enum NoSlot {
     Refused,
 }
 
+/// In place of descriptor 0: closed.
+const CLOSED: i32 = -2;
+
 const NONE: usize = 0;
 const CLAIMED: usize = 1;
 const REFUSED: usize = 2;
@@ -83,7 +86,8 @@ pub(crate) struct SlotClaim {
     /// Wiped in a child: identity of the process for this copy of the library, the same in every segment; 0 until
     /// the first claim.
     process_id: &'static AtomicUsize,
-    /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none.
+    /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none; -2 less the
+    /// number of one that was closed while a fork was under way, whose child may have it.
     open_fd: AtomicI32,
     /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
     open_page: AtomicUsize,
@@ -138,6 +142,20 @@ impl SlotClaim {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         (asked.is_power_of_two() || asked.is_multiple_of(1024))
             && self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Forgets the descriptor of a claim that has closed it, unless a fork is under way: then that fork does.
+    fn forget_closed(&self) {
+        let open = self.open_fd.load(Ordering::SeqCst);
+        if open <= CLOSED && Forks::none_under_way().is_some() {
+            let _ = self.open_fd.compare_exchange(open, -1, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// In a child: the descriptor that a claim in the parent had open at the fork, or shortly before.
+    fn take_inherited(&self) -> Option<i32> {
+        let open = self.open_fd.swap(-1, Ordering::AcqRel);
+        if open <= CLOSED { Some(CLOSED - open) } else { (open >= 0).then_some(open) }
     }
 
     fn keep(&self, claimant: &Claimant) {
@@ -227,8 +245,12 @@ impl Segment {
         // Closing is not enough: a child may have inherited the descriptor.
         let kept = matches!(claimed, Ok(Claimed::Slot(_)));
         let _ = if kept { sys::unlock(&lock, CLAIM_LOCK, 1) } else { sys::unlock(&lock, 0, 0) };
+        let fd = lock.as_raw_fd();
         drop(lock);
-        self.slot.open_fd.store(-1, Ordering::Release);
+        // A fork copies descriptors first and memory afterwards: one that is under way may have copied this one
+        // open, and has yet to copy the word that says so.
+        self.slot.open_fd.store(CLOSED - fd, Ordering::SeqCst);
+        self.slot.forget_closed();
         claimed
     }
 
@@ -484,6 +506,9 @@ extern "C" fn before_fork() {
 /// After a fork, in the parent; also when it failed.
 extern "C" fn in_parent() {
     FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
+    for segment in attached() {
+        segment.slot.forget_closed();
+    }
 }
 
 /// In the child: gives up what a claim in progress in the parent had open, lest the child keep the parent's
@@ -493,9 +518,8 @@ extern "C" fn in_child() {
     FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
     wipe::wipe_by_hand();
     for segment in attached() {
-        let fd = segment.slot.open_fd.swap(-1, Ordering::AcqRel);
-        if fd >= 0 {
-            // SAFETY: the parent's claim opened it, and no thread of the child will close it.
+        if let Some(fd) = segment.slot.take_inherited() {
+            // SAFETY: if it is open it is the parent's claim that opened it, and no thread of the child will close it.
             let inherited = unsafe { OwnedFd::from_raw_fd(fd) };
             let same = fstat(inherited.as_fd()).is_ok_and(|stat| sys::FileId::of(&stat) == segment.id);
             if !same {

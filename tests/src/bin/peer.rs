@@ -66,7 +66,8 @@ fn serve(mut session: Session, socket: UnixStream) -> Outcome<()> {
                 "ok".to_owned()
             }
             Ok(Answer::Child) => {
-                // Forked: the parent answers.
+                // The parent answers. Ours becomes descriptor 0, as the parent's was.
+                drop(stream);
                 stream = BufReader::new(UnixStream::connect(&session.control)?);
                 line.clear();
                 continue;
