@@ -63,6 +63,7 @@ mod birth;
 mod cells;
 mod error;
 mod family;
+mod forks;
 mod gauge_cells;
 mod local;
 mod lookup;

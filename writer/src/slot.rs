@@ -7,7 +7,7 @@
 //! or exec releases it. `/proc/self/maps` then shows the slot to other copies of this library in the process.
 #![allow(unsafe_code, reason = "maps and unmaps the page that carries the lock; fork handlers")]
 
-use crate::local::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
+use crate::local::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use dyn_metrics_layout::gauge::Claimant;
@@ -16,6 +16,7 @@ use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
+use crate::forks::{Forks, Open, Quiet};
 use crate::gauge_cells::GaugeCore;
 use crate::map::keep_lock_page;
 use crate::once_map::OnceValue;
@@ -31,9 +32,6 @@ pub(crate) enum NoSlot {
     /// There is none to be had.
     Refused,
 }
-
-/// In place of descriptor 0: closed.
-const CLOSED: i32 = -2;
 
 const NONE: usize = 0;
 const CLAIMED: usize = 1;
@@ -54,29 +52,7 @@ enum Claimed {
     Inherited,
 }
 
-/// Forks of this process: begun, and ended in the parent.
-static FORKS_BEGUN: AtomicUsize = AtomicUsize::new(0);
-static FORKS_ENDED: AtomicUsize = AtomicUsize::new(0);
-
-/// How many forks had begun at a moment when none was under way.
-///
-/// A fork between the opening of a descriptor and the store that tells the fork handler of it goes unseen by
-/// that handler; so whoever claims looks for such a fork afterwards.
-#[derive(Clone, Copy, Debug)]
-struct Forks(usize);
-
-impl Forks {
-    fn none_under_way() -> Option<Self> {
-        let ended = FORKS_ENDED.load(Ordering::SeqCst);
-        let begun = FORKS_BEGUN.load(Ordering::SeqCst);
-        (ended >= begun).then_some(Self(begun))
-    }
-
-    fn have_gone_on(self) -> bool {
-        fence(Ordering::SeqCst); // our stores before, the fork's count after it: one side sees the other's
-        FORKS_BEGUN.load(Ordering::SeqCst) != self.0
-    }
-}
+static FORKS: Forks = Forks { begun: AtomicU64::new(0), ended: AtomicU64::new(0) };
 
 /// The state of this process's claim.
 #[derive(Debug)]
@@ -86,11 +62,8 @@ pub(crate) struct SlotClaim {
     /// Wiped in a child: identity of the process for this copy of the library, the same in every segment; 0 until
     /// the first claim.
     process_id: &'static AtomicUsize,
-    /// Not wiped: the descriptor that a claim in progress has open, for the fork handler; -1 none; -2 less the
-    /// number of one that was closed while a fork was under way, whose child may have it.
-    open_fd: AtomicI32,
-    /// Not wiped: the page that a claim in progress has mapped and not yet kept from children; 0 none.
-    open_page: AtomicUsize,
+    /// Not wiped: for the fork handler.
+    open: Open,
     /// Registrations since a claim was refused.
     asked: AtomicUsize,
     /// What the kernel said to a refused claim that nobody was told of yet; 0 nothing.
@@ -105,10 +78,10 @@ impl SlotClaim {
             // SAFETY: the handlers are plain functions that live as long as the process.
             unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         }
-        let (open_page, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (open_fd, untold) = (AtomicI32::new(-1), AtomicI32::new(0));
+        let open = Open { descriptor: AtomicU64::new(0), page: AtomicU64::new(0) };
+        let (asked, untold) = (AtomicUsize::new(0), AtomicI32::new(0));
         let process_id = PROCESS_ID.get_or(|| wipe::words(1).ok()?.first()).ok_or(Errno::ENOMEM)?;
-        Ok(Self { own: wipe::words(6)?, process_id, open_fd, open_page, asked, untold })
+        Ok(Self { own: wipe::words(6)?, process_id, open, asked, untold })
     }
 
     /// Identity of this process for this copy of the library, made by whichever segment needs it first.
@@ -142,20 +115,6 @@ impl SlotClaim {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         (asked.is_power_of_two() || asked.is_multiple_of(1024))
             && self.own[0].compare_exchange(REFUSED, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Forgets the descriptor of a claim that has closed it, unless a fork is under way: then that fork does.
-    fn forget_closed(&self) {
-        let open = self.open_fd.load(Ordering::SeqCst);
-        if open <= CLOSED && Forks::none_under_way().is_some() {
-            let _ = self.open_fd.compare_exchange(open, -1, Ordering::SeqCst, Ordering::SeqCst);
-        }
-    }
-
-    /// In a child: the descriptor that a claim in the parent had open at the fork, or shortly before.
-    fn take_inherited(&self) -> Option<i32> {
-        let open = self.open_fd.swap(-1, Ordering::AcqRel);
-        if open <= CLOSED { Some(CLOSED - open) } else { (open >= 0).then_some(open) }
     }
 
     fn keep(&self, claimant: &Claimant) {
@@ -212,11 +171,11 @@ impl Segment {
     fn claim(&'static self) -> Result<Claimant, NoSlot> {
         let _errno = KeepErrno::new();
         for _ in 0..PATIENCE {
-            let Some(forks) = Forks::none_under_way() else {
+            let Some(quiet) = FORKS.none_under_way() else {
                 pause();
                 continue;
             };
-            let claimed = if self.same_boot { self.claim_slot(forks) } else { Ok(Claimed::Nothing) };
+            let claimed = if self.same_boot { self.claim_slot(quiet) } else { Ok(Claimed::Nothing) };
             match claimed {
                 Ok(Claimed::Slot(claimant)) => {
                     self.slot.keep(&claimant);
@@ -238,23 +197,21 @@ impl Segment {
     }
 
     /// Claims a slot, or finds the one that another copy of the library has claimed, and leaves no other lock.
-    fn claim_slot(&'static self, forks: Forks) -> Granted<Claimed> {
+    fn claim_slot(&'static self, quiet: Quiet) -> Granted<Claimed> {
         let lock = self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name())?;
-        self.slot.open_fd.store(lock.as_raw_fd(), Ordering::SeqCst);
-        let claimed = self.claim_with(&lock, forks);
+        let fd = lock.as_raw_fd().unsigned_abs();
+        self.slot.open.opened(fd);
+        let claimed = self.claim_with(&lock, quiet);
         // Closing is not enough: a child may have inherited the descriptor.
         let kept = matches!(claimed, Ok(Claimed::Slot(_)));
         let _ = if kept { sys::unlock(&lock, CLAIM_LOCK, 1) } else { sys::unlock(&lock, 0, 0) };
-        let fd = lock.as_raw_fd();
         drop(lock);
-        // A fork copies descriptors first and memory afterwards: one that is under way may have copied this one
-        // open, and has yet to copy the word that says so.
-        self.slot.open_fd.store(CLOSED - fd, Ordering::SeqCst);
-        self.slot.forget_closed();
+        self.slot.open.closed(fd);
+        self.slot.open.forget_closed(&FORKS);
         claimed
     }
 
-    fn claim_with(&'static self, lock: &OwnedFd, forks: Forks) -> Granted<Claimed> {
+    fn claim_with(&'static self, lock: &OwnedFd, quiet: Quiet) -> Granted<Claimed> {
         let serialised = self.serialise_claims(lock);
         if let Some(claimant) = self.slot_in_maps(lock, None) {
             return Ok(Claimed::Slot(claimant));
@@ -265,7 +222,7 @@ impl Segment {
             }
             let page = self.map_lock_page(lock, slot)?;
             // From here on a fork is harmless: the handler closes the descriptor, and the page stays here.
-            if forks.have_gone_on() {
+            if FORKS.have_gone_on(quiet) {
                 unmap_lock_page(page);
                 return Ok(Claimed::Inherited);
             }
@@ -295,10 +252,10 @@ impl Segment {
     /// Puts the lock's life on a mapping that children don't get.
     fn map_lock_page(&self, lock: &OwnedFd, slot: u32) -> nix::Result<usize> {
         let page = keep_lock_page(lock, process::lock_offset(slot))?;
-        self.slot.open_page.store(page, Ordering::SeqCst);
+        self.slot.open.page.store(page as u64, Ordering::SeqCst);
         // SAFETY: the range was just mapped; the advice concerns forked children only.
         unsafe { libc::madvise(page as *mut _, sys::page_bytes() as usize, libc::MADV_DONTFORK) };
-        self.slot.open_page.store(0, Ordering::Release);
+        self.slot.open.page.store(0, Ordering::Release);
         Ok(page)
     }
 
@@ -500,14 +457,14 @@ extern "C" fn before_fork() {
             words.forks.fetch_add(1, Ordering::Relaxed);
         }
     }
-    FORKS_BEGUN.fetch_add(1, Ordering::SeqCst);
+    FORKS.begin();
 }
 
 /// After a fork, in the parent; also when it failed.
 extern "C" fn in_parent() {
-    FORKS_ENDED.fetch_add(1, Ordering::SeqCst);
+    FORKS.end();
     for segment in attached() {
-        segment.slot.forget_closed();
+        segment.slot.open.forget_closed(&FORKS);
     }
 }
 
@@ -515,19 +472,18 @@ extern "C" fn in_parent() {
 /// lock alive.
 extern "C" fn in_child() {
     let _errno = KeepErrno::new();
-    FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    FORKS.forget();
     wipe::wipe_by_hand();
     for segment in attached() {
-        if let Some(fd) = segment.slot.take_inherited() {
+        if let Some(fd) = segment.slot.open.take_descriptor() {
             // SAFETY: if it is open it is the parent's claim that opened it, and no thread of the child will close it.
-            let inherited = unsafe { OwnedFd::from_raw_fd(fd) };
+            let inherited = unsafe { OwnedFd::from_raw_fd(fd as i32) };
             let same = fstat(inherited.as_fd()).is_ok_and(|stat| sys::FileId::of(&stat) == segment.id);
             if !same {
                 let _ = inherited.into_raw_fd(); // closed before the fork, and used for something else
             }
         }
-        let page = segment.slot.open_page.swap(0, Ordering::AcqRel);
-        if page != 0 {
+        if let Some(page) = segment.slot.open.take_page() {
             unmap_lock_page(page);
         }
     }

@@ -1,0 +1,101 @@
+//! What a forked child may have of a claim in progress: the descriptor that carries the lock of a slot, and the page
+//! that keeps the lock.
+//!
+//! A fork copies descriptors first, then mappings, and memory last. A child that got the descriptor or the page
+//! would keep the slot held when its parent is dead, and whoever reads takes the parent for alive. So a claim
+//! tells in words of ordinary memory what it has open, and the child's fork handler closes that.
+//!
+//! `loom-tests/tests/forks.rs` drives this file with loom's atomics.
+
+use crate::local::{AtomicU64, Ordering, fence};
+
+/// Forks of this process.
+#[derive(Debug)]
+pub(crate) struct Forks {
+    pub(crate) begun: AtomicU64,
+    /// In the parent.
+    pub(crate) ended: AtomicU64,
+}
+
+/// How many forks had begun at a moment when none was under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quiet(u64);
+
+impl Forks {
+    /// Before a fork.
+    pub(crate) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // pairs with: have_gone_on()
+    }
+
+    /// After a fork, in the parent; also when it failed.
+    pub(crate) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// In the child: the fork that made it was the last one.
+    pub(crate) fn forget(&self) {
+        self.ended.store(self.begun.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// A moment without forks, if this is one.
+    pub(crate) fn none_under_way(&self) -> Option<Quiet> {
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        (ended >= begun).then_some(Quiet(begun))
+    }
+
+    /// Whether a fork has begun since then.
+    ///
+    /// If not, the memory of every later child shows what this thread has stored before it asked.
+    pub(crate) fn have_gone_on(&self, since: Quiet) -> bool {
+        fence(Ordering::SeqCst); // our stores before, the fork's count after it: one side sees the other's
+        self.begun.load(Ordering::SeqCst) != since.0
+    }
+}
+
+const OPEN: u64 = 1 << 32;
+const CLOSED: u64 = 1 << 33;
+
+/// What the claim in progress has open. Children get a copy.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// The descriptor (32 bits), open or closed (2 bits); 0 none.
+    pub(crate) descriptor: AtomicU64,
+    /// Address of the page that was mapped and is not yet kept from children; 0 none.
+    pub(crate) page: AtomicU64,
+}
+
+impl Open {
+    pub(crate) fn opened(&self, descriptor: u32) {
+        self.descriptor.store(OPEN | u64::from(descriptor), Ordering::SeqCst);
+    }
+
+    /// A fork that is under way may have copied the descriptor open, and has yet to copy the word that says so: the
+    /// word goes on saying which one it was, until no fork is under way.
+    pub(crate) fn closed(&self, descriptor: u32) {
+        self.descriptor.store(CLOSED | u64::from(descriptor), Ordering::SeqCst);
+    }
+
+    /// Forgets a closed descriptor, unless a fork is under way: then whoever forks does it afterwards.
+    pub(crate) fn forget_closed(&self, forks: &Forks) {
+        let word = self.descriptor.load(Ordering::SeqCst);
+        if word & CLOSED != 0 && forks.none_under_way().is_some() {
+            let _ = self.descriptor.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// In a child: the descriptor that a claim in the parent had open at the fork, or shortly before.
+    pub(crate) fn take_descriptor(&self) -> Option<u32> {
+        let word = self.descriptor.load(Ordering::Acquire);
+        self.descriptor.store(0, Ordering::Release);
+        (word & (OPEN | CLOSED) != 0).then_some(word as u32)
+    }
+
+    /// In a child: the page that it got, if it got one.
+    pub(crate) fn take_page(&self) -> Option<usize> {
+        let page = self.page.load(Ordering::Acquire);
+        self.page.store(0, Ordering::Release);
+        (page != 0).then_some(page as usize)
+    }
+}
