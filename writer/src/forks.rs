@@ -56,11 +56,13 @@ impl Forks {
 
 const OPEN: u64 = 1 << 32;
 const CLOSED: u64 = 1 << 33;
+/// From here on a number that every claim raises: lest a word be taken for the equal one of an earlier claim.
+const CLAIM: u64 = 1 << 34;
 
 /// What the claim in progress has open. Children get a copy.
 #[derive(Debug)]
 pub(crate) struct Open {
-    /// The descriptor (32 bits), open or closed (2 bits); 0 none.
+    /// The descriptor (32 bits), whether it is open, whether it was closed, and the number of the claim.
     pub(crate) descriptor: AtomicU64,
     /// Address of the page that was mapped and is not yet kept from children; 0 none.
     pub(crate) page: AtomicU64,
@@ -68,27 +70,33 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) fn opened(&self, descriptor: u32) {
-        self.descriptor.store(OPEN | u64::from(descriptor), Ordering::SeqCst);
+        let claim = (self.descriptor.load(Ordering::Relaxed) & !(CLAIM - 1)).wrapping_add(CLAIM);
+        // Swapped, not stored: forget_closed() of another thread may be about to change an earlier claim's word.
+        self.descriptor.swap(claim | OPEN | u64::from(descriptor), Ordering::SeqCst);
     }
 
     /// A fork that is under way may have copied the descriptor open, and has yet to copy the word that says so: the
     /// word goes on saying which one it was, until no fork is under way.
     pub(crate) fn closed(&self, descriptor: u32) {
-        self.descriptor.store(CLOSED | u64::from(descriptor), Ordering::SeqCst);
+        let claim = self.descriptor.load(Ordering::Relaxed) & !(CLAIM - 1);
+        self.descriptor.swap(claim | CLOSED | u64::from(descriptor), Ordering::SeqCst);
     }
 
     /// Forgets a closed descriptor, unless a fork is under way: then whoever forks does it afterwards.
     pub(crate) fn forget_closed(&self, forks: &Forks) {
+        // The end of a fork or of a claim before, a look at both after it: the later one of them sees the other.
+        fence(Ordering::SeqCst);
         let word = self.descriptor.load(Ordering::SeqCst);
         if word & CLOSED != 0 && forks.none_under_way().is_some() {
-            let _ = self.descriptor.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+            let none = word & !(CLAIM - 1);
+            let _ = self.descriptor.compare_exchange(word, none, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 
     /// In a child: the descriptor that a claim in the parent had open at the fork, or shortly before.
     pub(crate) fn take_descriptor(&self) -> Option<u32> {
         let word = self.descriptor.load(Ordering::Acquire);
-        self.descriptor.store(0, Ordering::Release);
+        self.descriptor.store(word & !(CLAIM - 1), Ordering::Release);
         (word & (OPEN | CLOSED) != 0).then_some(word as u32)
     }
 
