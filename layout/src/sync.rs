@@ -12,7 +12,7 @@ pub use core::sync::atomic::{Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{Ordering, fence};
 #[cfg(loom)]
-pub use model::{AtomicU64, vanish_before_write};
+pub use model::{AtomicU64, system_call, vanish_before_write};
 
 /// Loads `word` so that everything its writer published before is visible.
 ///
@@ -59,10 +59,11 @@ mod model {
 
     struct Vanished;
 
-    /// Runs `body` and stops it for ever before its `n`th write (counted from 0) to an [`AtomicU64`].
+    /// Runs `body` and stops it for ever before its `n`th write (counted from 0) to an [`AtomicU64`], or
+    /// [`system_call`].
     ///
-    /// None when it vanished. A stop before a load need not be tried: nobody else can tell it from a stop
-    /// before the next write.
+    /// None when it vanished. A stop before a load, or between a load and the next write, need not be tried: nobody
+    /// else can tell it from a stop before that write.
     pub fn vanish_before_write<R>(n: usize, body: impl FnOnce() -> R) -> Option<R> {
         WRITES_LEFT.with(|left| left.set(Some(n)));
         let result = catch_unwind(AssertUnwindSafe(body));
@@ -72,6 +73,11 @@ mod model {
             Err(payload) if payload.is::<Vanished>() => None,
             Err(payload) => resume_unwind(payload),
         }
+    }
+
+    /// Before what a model's kernel does for a thread, where that isn't a write to an [`AtomicU64`]: counts as a write.
+    pub fn system_call() {
+        vanish_if_due();
     }
 
     fn vanish_if_due() {
@@ -102,6 +108,11 @@ mod model {
         pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
             self.note_write();
             self.word.fetch_add(value, order)
+        }
+
+        pub fn swap(&self, value: u64, order: Ordering) -> u64 {
+            self.note_write();
+            self.word.swap(value, order)
         }
 
         pub fn compare_exchange(

@@ -36,11 +36,11 @@
 //! values older than the last seven stores of a word, which loom forgets.
 
 #[cfg(loom)]
-pub use model::{Executions, Life, Records, explore, explore_bounded};
+pub use model::{Executions, Life, Records, Victim, explore, explore_bounded, explore_vanishing};
 
 #[cfg(loom)]
 mod model {
-    use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
+    use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire, vanish_before_write};
     use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
@@ -110,6 +110,73 @@ mod model {
         outcomes
     }
 
+    /// The thread of a model that vanishes.
+    #[derive(Clone, Debug)]
+    pub struct Victim {
+        before: usize,
+        has_vanished: Arc<Mutex<bool>>,
+    }
+
+    impl Victim {
+        /// One that doesn't vanish.
+        #[must_use]
+        pub fn immortal() -> Self {
+            Self { before: usize::MAX, has_vanished: Arc::default() }
+        }
+
+        /// Runs `body`, which vanishes before this exploration's write; None when it did.
+        ///
+        /// # Panics
+        /// When `body` does.
+        pub fn run<R>(&self, body: impl FnOnce() -> R) -> Option<R> {
+            let completed = vanish_before_write(self.before, body);
+            if completed.is_none() {
+                *self.has_vanished.lock().expect("a flag") = true;
+            }
+            completed
+        }
+
+        /// How many writes the thread makes before it vanishes.
+        #[must_use]
+        pub const fn writes(&self) -> usize {
+            self.before
+        }
+    }
+
+    /// Runs `model` with a thread that vanishes before its first write, then before its second one, and so on until
+    /// it reaches its end in every execution; the outcomes of each exploration, the last one without a death.
+    ///
+    /// So no write is left out when the code gets another one. `bound` is that of [`explore_bounded`], for the
+    /// number of writes; None explores everything.
+    ///
+    /// # Panics
+    /// When an execution does.
+    pub fn explore_vanishing<T, F>(bound: impl Fn(usize) -> Option<usize>, model: F) -> Vec<Vec<T>>
+    where
+        T: Ord + Clone + Send + 'static,
+        F: Fn(&Victim, &Executions<T>) + Send + Sync + 'static,
+    {
+        let (model, mut outcomes) = (Arc::new(model), Vec::new());
+        loop {
+            let victim = Victim { before: outcomes.len(), ..Victim::immortal() };
+            let (model, each) = (Arc::clone(&model), victim.clone());
+            let run = move |executions: &Executions<T>| model(&each, executions);
+            outcomes.push(match bound(victim.before) {
+                Some(bound) => explore_bounded(bound, run),
+                None => explore(run),
+            });
+            if !*victim.has_vanished.lock().expect("a flag") {
+                println!("{}: vanished before each of {} writes", name(), victim.before);
+                return outcomes;
+            }
+        }
+    }
+
+    /// Of the test.
+    fn name() -> String {
+        std::thread::current().name().unwrap_or("model").to_owned()
+    }
+
     fn check<T, F>(preemptions: Option<usize>, limit: Option<Duration>, model: F) -> Vec<T>
     where
         T: Ord + Clone + Send + 'static,
@@ -140,7 +207,7 @@ mod model {
 
     impl Drop for Report {
         fn drop(&mut self) {
-            let test = std::thread::current().name().unwrap_or("model").to_owned();
+            let test = name();
             let count = self.count.lock().map_or(0, |count| *count);
             let bound = self.preemptions.map_or("any".to_owned(), |bound| format!("up to {bound}"));
             let elapsed = self.start.elapsed();

@@ -45,9 +45,8 @@ impl Forks {
         (ended >= begun).then_some(Quiet(begun))
     }
 
-    /// Whether a fork has begun since then.
-    ///
-    /// If not, the memory of every later child shows what this thread has stored before it asked.
+    /// Whether a fork has begun since then. If not, the memory of every later child shows what this thread has stored
+    /// before it asked.
     pub(crate) fn have_gone_on(&self, since: Quiet) -> bool {
         fence(Ordering::SeqCst); // our stores before, the fork's count after it: one side sees the other's
         self.begun.load(Ordering::SeqCst) != since.0
@@ -64,22 +63,59 @@ const CLAIM: u64 = 1 << 34;
 pub(crate) struct Open {
     /// The descriptor (32 bits), whether it is open, whether it was closed, and the number of the claim.
     pub(crate) descriptor: AtomicU64,
-    /// Address of the page that was mapped and is not yet kept from children; 0 none.
+    /// Address of the page that may be mapped and is not yet kept from children; 0 none.
     pub(crate) page: AtomicU64,
 }
 
 impl Open {
-    pub(crate) fn opened(&self, descriptor: u32) {
+    /// Opens a description that no child shares, has `work` lock bytes with it, and closes it. None, and nothing was
+    /// locked, when a fork was under way and its child may have the descriptor.
+    ///
+    /// Asked before `work`: a child may outlive a parent that is killed in there. Of a fork that begins
+    /// later, the child finds the descriptor told of here and closes it.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub(crate) fn hold<D, R, E>(
+        &self,
+        forks: &Forks,
+        open: impl FnOnce() -> Result<D, E>,
+        number: impl FnOnce(&D) -> u32,
+        work: impl FnOnce(&D) -> R,
+    ) -> Option<Result<R, E>> {
+        let quiet = forks.none_under_way()?;
+        let descriptor = match open() {
+            Ok(descriptor) => descriptor,
+            Err(error) => return Some(Err(error)),
+        };
+        let number = u64::from(number(&descriptor));
         let claim = (self.descriptor.load(Ordering::Relaxed) & !(CLAIM - 1)).wrapping_add(CLAIM);
         // Swapped, not stored: forget_closed() of another thread may be about to change an earlier claim's word.
-        self.descriptor.swap(claim | OPEN | u64::from(descriptor), Ordering::SeqCst);
+        self.descriptor.swap(claim | OPEN | number, Ordering::SeqCst);
+        let done = if forks.have_gone_on(quiet) { None } else { Some(work(&descriptor)) };
+        drop(descriptor);
+        // A fork that is under way may have copied the descriptor open, and has yet to copy the word that says so:
+        // the word goes on saying which one it was, until no fork is under way.
+        self.descriptor.swap(claim | CLOSED | number, Ordering::SeqCst);
+        self.forget_closed(forks);
+        done.map(Ok)
     }
 
-    /// A fork that is under way may have copied the descriptor open, and has yet to copy the word that says so: the
-    /// word goes on saying which one it was, until no fork is under way.
-    pub(crate) fn closed(&self, descriptor: u32) {
-        let claim = self.descriptor.load(Ordering::Relaxed) & !(CLAIM - 1);
-        self.descriptor.swap(claim | CLOSED | u64::from(descriptor), Ordering::SeqCst);
+    /// Maps a page of the description and keeps it from children: at an address that was reserved before, so that a
+    /// child which gets the page finds its address here.
+    ///
+    /// # Errors
+    /// Those of `reserve` and of `map`.
+    pub(crate) fn keep_page<E>(
+        &self,
+        reserve: impl FnOnce() -> Result<usize, E>,
+        map: impl FnOnce(usize) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let page = reserve()?;
+        self.page.store(page as u64, Ordering::SeqCst);
+        let mapped = map(page);
+        self.page.store(0, Ordering::Release);
+        mapped.map(|()| page)
     }
 
     /// Forgets a closed descriptor, unless a fork is under way: then whoever forks does it afterwards.
@@ -93,17 +129,17 @@ impl Open {
         }
     }
 
-    /// In a child: the descriptor that a claim in the parent had open at the fork, or shortly before.
-    pub(crate) fn take_descriptor(&self) -> Option<u32> {
+    /// In a child: gives up what a claim in the parent had open at the fork, or shortly before.
+    pub(crate) fn give_up(&self, close: impl FnOnce(u32), unmap: impl FnOnce(usize)) {
         let word = self.descriptor.load(Ordering::Acquire);
         self.descriptor.store(word & !(CLAIM - 1), Ordering::Release);
-        (word & (OPEN | CLOSED) != 0).then_some(word as u32)
-    }
-
-    /// In a child: the page that it got, if it got one.
-    pub(crate) fn take_page(&self) -> Option<usize> {
+        if word & (OPEN | CLOSED) != 0 {
+            close(word as u32);
+        }
         let page = self.page.load(Ordering::Acquire);
         self.page.store(0, Ordering::Release);
-        (page != 0).then_some(page as usize)
+        if page != 0 {
+            unmap(page as usize);
+        }
     }
 }

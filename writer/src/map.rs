@@ -87,14 +87,22 @@ unsafe impl Memory for Map {
     }
 }
 
-/// Maps a page of the file at `offset`, far beyond its end and without access: the locks of the open file description
-/// behind `lock` live as long as the mapping. Its address. Async-signal-safe.
-pub(crate) fn keep_lock_page(lock: impl AsFd, offset: u64) -> nix::Result<usize> {
+/// Maps a page of the file at `offset`, far beyond its end and without access, at `address` if that was reserved: the
+/// locks of the open file description behind `lock` live as long as the mapping. Its address. Async-signal-safe.
+pub(crate) fn keep_lock_page(lock: impl AsFd, offset: u64, address: Option<usize>) -> nix::Result<usize> {
+    let fixed = if address.is_some() { libc::MAP_FIXED } else { 0 };
+    map_page(address.unwrap_or(0), libc::MAP_SHARED | fixed, lock.as_fd().as_raw_fd(), offset)
+}
+
+/// Reserves the address of a page for [`keep_lock_page`]. Async-signal-safe.
+pub(crate) fn reserve_lock_page() -> nix::Result<usize> {
+    map_page(0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+}
+
+fn map_page(address: usize, flags: i32, fd: i32, offset: u64) -> nix::Result<usize> {
     let (len, offset) = (crate::sys::page_bytes() as usize, offset as libc::off_t);
-    let fd = lock.as_fd().as_raw_fd();
-    // SAFETY: a new mapping without access at an address of the kernel's choice.
-    let page =
-        unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd, offset) };
+    // SAFETY: a mapping without access, at an address of the kernel's choice or over a page that was reserved for it.
+    let page = unsafe { libc::mmap(address as *mut libc::c_void, len, libc::PROT_NONE, flags, fd, offset) };
     if page == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(page as usize) }
 }
 

@@ -16,9 +16,9 @@ use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use crate::forks::{Forks, Open, Quiet};
+use crate::forks::{Forks, Open};
 use crate::gauge_cells::GaugeCore;
-use crate::map::keep_lock_page;
+use crate::map::{keep_lock_page, reserve_lock_page};
 use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment, attached};
 use crate::sys::{self, KeepErrno};
@@ -41,16 +41,6 @@ const REFUSED: usize = 2;
 /// How often a thread looks again while another one claims, and a process while another one does.
 const PATIENCE: usize = 400;
 const PAUSE: std::time::Duration = std::time::Duration::from_micros(250);
-
-/// How a claim ended.
-#[derive(Clone, Copy, Debug)]
-enum Claimed {
-    Slot(Claimant),
-    /// All slots are taken.
-    Nothing,
-    /// A child forked meanwhile may have inherited the lock, so it was given up.
-    Inherited,
-}
 
 static FORKS: Forks = Forks { begun: AtomicU64::new(0), ended: AtomicU64::new(0) };
 
@@ -171,19 +161,15 @@ impl Segment {
     fn claim(&'static self) -> Result<Claimant, NoSlot> {
         let _errno = KeepErrno::new();
         for _ in 0..PATIENCE {
-            let Some(quiet) = FORKS.none_under_way() else {
-                pause();
-                continue;
-            };
-            let claimed = if self.same_boot { self.claim_slot(quiet) } else { Ok(Claimed::Nothing) };
+            let claimed = if self.same_boot { self.claim_slot() } else { Some(Ok(None)) };
             match claimed {
-                Ok(Claimed::Slot(claimant)) => {
+                None => pause(), // a fork is under way
+                Some(Ok(Some(claimant))) => {
                     self.slot.keep(&claimant);
                     self.gauges.for_each(GaugeCore::retry);
                     return Ok(claimant);
                 }
-                Ok(Claimed::Inherited) => (),
-                refused @ (Ok(Claimed::Nothing) | Err(_)) => {
+                Some(refused @ (Ok(None) | Err(_))) => {
                     if let Err(Refusal::Kernel(errno)) = refused {
                         self.slot.untold.store(errno as i32, Ordering::Relaxed);
                     }
@@ -196,44 +182,39 @@ impl Segment {
         Err(NoSlot::Busy)
     }
 
-    /// Claims a slot, or finds the one that another copy of the library has claimed, and leaves no other lock.
-    fn claim_slot(&'static self, quiet: Quiet) -> Granted<Claimed> {
-        let lock = self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name())?;
-        let fd = lock.as_raw_fd().unsigned_abs();
-        self.slot.open.opened(fd);
-        let claimed = self.claim_with(&lock, quiet);
-        // Closing is not enough: a child may have inherited the descriptor.
-        let kept = matches!(claimed, Ok(Claimed::Slot(_)));
-        let _ = if kept { sys::unlock(&lock, CLAIM_LOCK, 1) } else { sys::unlock(&lock, 0, 0) };
-        drop(lock);
-        self.slot.open.closed(fd);
-        self.slot.open.forget_closed(&FORKS);
-        claimed
+    /// Claims a slot, or finds the one that another copy of the library has claimed, and leaves no other lock. None
+    /// when a fork is in the way; no slot when all are taken.
+    fn claim_slot(&'static self) -> Option<Granted<Option<Claimant>>> {
+        let open = || self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name());
+        let number = |lock: &OwnedFd| lock.as_raw_fd().unsigned_abs();
+        let held = self.slot.open.hold(&FORKS, open, number, |lock| {
+            let claimed = self.claim_with(lock);
+            // Closing is not enough: a child has the descriptor until its fork handler has run.
+            let kept = matches!(claimed, Ok(Some(_)));
+            let _ = if kept { sys::unlock(lock, CLAIM_LOCK, 1) } else { sys::unlock(lock, 0, 0) };
+            claimed
+        });
+        held.map(|held| held?)
     }
 
-    fn claim_with(&'static self, lock: &OwnedFd, quiet: Quiet) -> Granted<Claimed> {
+    fn claim_with(&'static self, lock: &OwnedFd) -> Granted<Option<Claimant>> {
         let serialised = self.serialise_claims(lock);
         if let Some(claimant) = self.slot_in_maps(lock, None) {
-            return Ok(Claimed::Slot(claimant));
+            return Ok(Some(claimant));
         }
         for slot in 0..self.header.process_slots {
             if !sys::try_lock(lock, process::lock_offset(slot))? {
                 continue;
             }
             let page = self.map_lock_page(lock, slot)?;
-            // From here on a fork is harmless: the handler closes the descriptor, and the page stays here.
-            if FORKS.have_gone_on(quiet) {
-                unmap_lock_page(page);
-                return Ok(Claimed::Inherited);
-            }
             if !serialised && let Some(other) = self.slot_in_maps(lock, Some(slot)) {
                 sys::unlock(lock, process::lock_offset(slot), 1)?;
                 unmap_lock_page(page);
-                return Ok(Claimed::Slot(other));
+                return Ok(Some(other));
             }
-            return self.write_record(slot).map(Claimed::Slot);
+            return self.write_record(slot).map(Some);
         }
-        Ok(Claimed::Nothing)
+        Ok(None)
     }
 
     /// Keeps other copies of the library, and other processes, from claiming at the same time; false when
@@ -249,14 +230,15 @@ impl Segment {
         false
     }
 
-    /// Puts the lock's life on a mapping that children don't get.
+    /// Puts the lock's life on a mapping that children don't get; its address.
     fn map_lock_page(&self, lock: &OwnedFd, slot: u32) -> nix::Result<usize> {
-        let page = keep_lock_page(lock, process::lock_offset(slot))?;
-        self.slot.open.page.store(page as u64, Ordering::SeqCst);
-        // SAFETY: the range was just mapped; the advice concerns forked children only.
-        unsafe { libc::madvise(page as *mut _, sys::page_bytes() as usize, libc::MADV_DONTFORK) };
-        self.slot.open.page.store(0, Ordering::Release);
-        Ok(page)
+        self.slot.open.keep_page(reserve_lock_page, |page| {
+            // A refusal leaves the address alone: the reservation may be gone, and somebody else's mapping be there.
+            keep_lock_page(lock, process::lock_offset(slot), Some(page))?;
+            // SAFETY: the range was just mapped; the advice concerns forked children only.
+            unsafe { libc::madvise(page as *mut _, sys::page_bytes() as usize, libc::MADV_DONTFORK) };
+            Ok(())
+        })
     }
 
     /// The first slot that a mapping of this process names, other than `except`, and that a copy of this library
@@ -278,7 +260,7 @@ impl Segment {
 
     /// The claim of `slot`, if it is held, and by this process.
     ///
-    /// A child that was forked during a claim may have the page without the lock, and the parent holds the slot
+    /// A child made by a raw `clone` during a claim may have the page without the lock, and the parent holds the slot
     /// or has left it to another.
     fn own_claim(&'static self, lock: &OwnedFd, slot: u32) -> Option<Claimant> {
         sys::first_lock(lock, process::lock_offset(slot), 1).ok().flatten()?;
@@ -475,17 +457,16 @@ extern "C" fn in_child() {
     FORKS.forget();
     wipe::wipe_by_hand();
     for segment in attached() {
-        if let Some(fd) = segment.slot.open.take_descriptor() {
-            // SAFETY: if it is open it is the parent's claim that opened it, and no thread of the child will close it.
-            let inherited = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-            let same = fstat(inherited.as_fd()).is_ok_and(|stat| sys::FileId::of(&stat) == segment.id);
-            if !same {
-                let _ = inherited.into_raw_fd(); // closed before the fork, and used for something else
-            }
-        }
-        if let Some(page) = segment.slot.open.take_page() {
-            unmap_lock_page(page);
-        }
+        segment.slot.open.give_up(|fd| close_inherited(fd as i32, segment), unmap_lock_page);
+    }
+}
+
+fn close_inherited(fd: i32, segment: &Segment) {
+    // SAFETY: if it is open it is the parent's claim that opened it, and no thread of the child will close it.
+    let inherited = unsafe { OwnedFd::from_raw_fd(fd) };
+    let same = fstat(inherited.as_fd()).is_ok_and(|stat| sys::FileId::of(&stat) == segment.id);
+    if !same {
+        let _ = inherited.into_raw_fd(); // closed before the fork, and used for something else
     }
 }
 
