@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::fields::{Field, field, put, u16_at, u32_at, u64_at};
 use crate::hash::checksum;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Bytes from slot to slot.
 pub const STRIDE: usize = 512;
@@ -82,6 +82,60 @@ pub struct SlotWords {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<SlotWords>() == RECORD);
+
+impl SlotWords {
+    /// Words of zeros, for models and tests.
+    #[must_use]
+    pub fn zeroed() -> Self {
+        let word = || AtomicU64::new(0);
+        let reserved = [word(), word(), word()];
+        Self {
+            generation: word(),
+            claim: word(),
+            forks: word(),
+            oldest: word(),
+            http_port: word(),
+            _reserved: reserved,
+        }
+    }
+
+    /// Makes the slot the caller's, who has just locked its byte; the new generation. The record is written next.
+    ///
+    /// Clears first what the process before has left: whoever sees the generation, or a record of it, sees that.
+    pub fn begin(&self) -> u64 {
+        for word in [&self.claim, &self.forks, &self.oldest, &self.http_port] {
+            word.store(0, Ordering::Relaxed);
+        }
+        let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
+        self.generation.store(generation, Ordering::Release); // pairs with: is_alive()
+        fence(Ordering::Release); // pairs with: has_written()
+        generation
+    }
+
+    /// Whether a record of `generation`, which the caller has just read, is of the process that has the slot.
+    pub fn has_written(&self, generation: u64) -> bool {
+        fence(Ordering::Acquire); // pairs with: begin()
+        self.generation.load(Ordering::Relaxed) == generation
+    }
+
+    /// Whether the process that claimed the slot under `generation`, of which these are the lower 32 bits, lives.
+    pub fn is_alive(&self, generation: u32, is_locked: impl FnOnce() -> bool) -> bool {
+        self.generation.load(Ordering::Acquire) as u32 == generation && is_locked()
+    }
+
+    /// Lets the thread `me`, not 0, be the one of its process that claims a gauge cell, until [`Self::leave`].
+    ///
+    /// # Errors
+    /// The thread that is it already.
+    pub fn enter(&self, me: u64) -> core::result::Result<(), u64> {
+        self.claim.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).map(drop)
+    }
+
+    /// Ends what [`Self::enter`] began.
+    pub fn leave(&self) {
+        self.claim.store(0, Ordering::Release); // pairs with: enter()
+    }
+}
 
 /// Offset of a slot's lock byte.
 #[must_use]

@@ -262,6 +262,13 @@ mod model {
             64 * (n as u64 + 1)
         }
 
+        /// The identity of record `n` if it is complete: its complement stands for a checksum.
+        #[must_use]
+        pub fn published(&self, n: usize) -> Option<u64> {
+            let [first, second] = self.0[n].each_ref().map(|word| word.load(Ordering::Relaxed));
+            (first != 0 && second == !first).then_some(first)
+        }
+
         /// The identity of the record at `offset`.
         ///
         /// # Panics

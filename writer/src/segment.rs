@@ -361,11 +361,9 @@ impl Segment {
             return false;
         }
         let Ok(words) = self.at::<process::SlotWords>(self.header.process_slot(slot)) else { return true };
-        if words.generation.load(Ordering::Acquire) as u32 != generation {
-            return false;
-        }
-        let lock = process::lock_offset(slot);
-        fd.is_none_or(|fd| sys::first_lock(fd, lock, 1).map_or(true, |held| held.is_some()))
+        let is_locked =
+            |fd| sys::first_lock(fd, process::lock_offset(slot), 1).map_or(true, |held| held.is_some());
+        words.is_alive(generation, || fd.is_none_or(is_locked))
     }
 
     /// An error that names this segment.

@@ -268,6 +268,10 @@ impl Segment {
         let mut bytes = [0; process::STRIDE];
         self.reach(offset).ok()?.copy(offset, &mut bytes).ok()?;
         let process = Process::decode(&bytes, offset).ok().flatten()?;
+        let words: &'static SlotWords = self.at(offset).ok()?;
+        if !words.has_written(process.generation) {
+            return None;
+        }
         let mut stat = [0; 512];
         let me = (std::process::id(), pid_namespace(), start_ticks(read_into("/proc/self/stat", &mut stat)));
         let (generation, process_id, pid) = (process.generation as u32, process.process_id, process.pid);
@@ -283,11 +287,7 @@ impl Segment {
     fn write_record(&'static self, slot: u32) -> Granted<Claimant> {
         let offset = self.header.process_slot(slot);
         let words: &'static SlotWords = self.at(offset)?;
-        let generation = words.generation.load(Ordering::Acquire).wrapping_add(1);
-        words.generation.store(generation, Ordering::Release);
-        for word in [&words.claim, &words.forks, &words.oldest, &words.http_port] {
-            word.store(0, Ordering::Relaxed);
-        }
+        let generation = words.begin();
         let now = sys::unix_ns();
         let (mut command, mut stat) = ([0; 64], [0; 512]);
         let me = Process {
@@ -318,10 +318,10 @@ impl Segment {
         let words: &'static SlotWords = self.at(self.header.process_slot(slot)).ok()?;
         let me = this_thread() as u64;
         for attempt in 0..PATIENCE {
-            match words.claim.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => {
+            match words.enter(me) {
+                Ok(()) => {
                     let done = work();
-                    words.claim.store(0, Ordering::Release);
+                    words.leave();
                     return Some(done);
                 }
                 Err(claimer) if claimer == me => break, // this is a signal handler, and waiting would be in vain
