@@ -8,9 +8,10 @@
 use dyn_metrics_layout::extent::{Extent, add_shared, follow, publish_once};
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
-use dyn_metrics_loom_tests::explore_bounded;
+use dyn_metrics_loom_tests::{Executions, Victim, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
+use loom::thread::JoinHandle;
 
 const EXTENT: u64 = 8192;
 const FIRST_BLOCK: u64 = 16_384;
@@ -108,6 +109,64 @@ fn two_cpus_and_a_reader(steps: Steps) -> Vec<(u64, u64)> {
         assert!(total == 4 || !steps.compare, "updates were lost or counted twice: {total}");
         outcomes.note((early, late));
     })
+}
+
+/// CPU 1 counts, installs its block, counts again and vanishes at some write; meanwhile its counterpart on the same CPU,
+/// which takes over there, and CPU 0 do the same. Nobody counts less for it, and the victim itself at most once less.
+fn a_counter_that_dies(steps: Steps) -> Vec<Vec<u64>> {
+    fn on(segment: &Arc<Segment>, cpu: u32, victim: Victim) -> JoinHandle<u64> {
+        let segment = Arc::clone(segment);
+        thread::spawn(move || {
+            let acknowledged = std::cell::Cell::new(0);
+            let count = || {
+                segment.update(cpu);
+                acknowledged.set(acknowledged.get() + 1);
+            };
+            victim.run(|| {
+                count();
+                segment.install(cpu, cpu as usize);
+                count();
+            });
+            acknowledged.get()
+        })
+    }
+    explore_vanishing(
+        |_| Some(3),
+        move |victim, outcomes: &Executions<_>| {
+            let segment = Segment::new(steps);
+            let dying = on(&segment, 1, victim.clone());
+            let other = on(&segment, 0, Victim::immortal());
+            let early = segment.total();
+            let acknowledged = dying.join().unwrap() + other.join().unwrap();
+            let total = segment.total();
+            assert!(total == acknowledged, "not what was acknowledged: {total}, {acknowledged}");
+            assert!(early <= total, "the total fell: {early}, then {total}");
+            segment.install(1, 2);
+            segment.update(1);
+            assert_eq!(segment.total(), total + 1, "whoever comes to the dead one's CPU counts nothing");
+            outcomes.note(acknowledged);
+        },
+    )
+}
+
+#[test]
+fn a_thread_that_dies_while_it_installs_a_block_loses_nothing() {
+    let explored = a_counter_that_dies(PRODUCTION);
+    // The shared word, the link, the word of the block: each either wholly or not at all.
+    assert_eq!(explored, [[2], [3], [3], [4]]);
+}
+
+#[test]
+#[should_panic(expected = "not what was acknowledged")]
+fn twin_moving_shared_counts_into_a_block_loses_them_at_a_death() {
+    let install = |entry: &AtomicU64, place, offset, word: &AtomicU64, shared: &AtomicU64| {
+        let counted = shared.load(Ordering::Relaxed);
+        if shared.compare_exchange(counted, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            word.store(counted, Ordering::Relaxed);
+        }
+        publish_once(entry, place, offset).unwrap();
+    };
+    a_counter_that_dies(Steps { install, ..PRODUCTION });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use dyn_metrics_layout::extent::{draw_words, follow, publish_cells, publish_extent};
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
-use dyn_metrics_loom_tests::{explore, explore_bounded};
+use dyn_metrics_loom_tests::{Executions, explore, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -44,7 +44,7 @@ impl Segment {
     fn new(steps: Steps) -> Arc<Self> {
         let word = || AtomicU64::new(0);
         let extent = || Extent { previous: word(), words: word(), next_word: word() };
-        Arc::new(Self { open: word(), extents: (0..5).map(|_| extent()).collect(), steps })
+        Arc::new(Self { open: word(), extents: (0..6).map(|_| extent()).collect(), steps })
     }
 
     fn at(&self, offset: u64) -> &Extent {
@@ -150,6 +150,56 @@ fn twin_drawing_words_by_a_store_gives_them_twice() {
     two_extents(Steps { draw, ..PRODUCTION });
 }
 
+/// A process vanishes while it draws; another one draws twice.
+fn a_drawer_that_dies(steps: Steps) -> Vec<Vec<usize>> {
+    explore_vanishing(
+        |_| Some(3),
+        move |victim, outcomes: &Executions<_>| {
+            let segment = Segment::new(steps);
+            let (one, victim) = (Arc::clone(&segment), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| one.draw(&[1, 2])));
+            let mut drawn = vec![segment.draw(&[3, 4])];
+            drawn.extend(dying.join().unwrap());
+            drawn.push(segment.draw(&[5]));
+            let chain = segment.chain();
+            assert!(drawn.iter().all(|(extent, _)| chain.contains(extent)), "the chain lost an extent");
+            drawn.sort_unstable();
+            drawn.dedup();
+            outcomes.note(drawn.len());
+        },
+    )
+}
+
+#[test]
+fn a_process_that_dies_while_it_makes_an_extent_leaves_the_chain_to_the_others() {
+    let explored = a_drawer_that_dies(PRODUCTION);
+    let (last, dying) = explored.split_last().unwrap();
+    assert_eq!(last[..], [3], "each draws words of its own");
+    // Two words of the header, the link, the cursor; and again when another extent was linked first.
+    assert_eq!(dying.len(), 8);
+    assert!(dying.iter().all(|outcomes| outcomes.contains(&2)), "the other draws alone: {dying:?}");
+}
+
+/// Links an extent first, and completes it afterwards.
+fn completing_late(segment: &Segment, made: u64) {
+    let seen = load_acquire(&segment.open);
+    assert!(publish_extent(&segment.open, OPEN, seen, made));
+    segment.at(made).words.store(u64::from(CAPACITY), Ordering::Relaxed);
+}
+
+#[test]
+#[should_panic(expected = "half an extent")]
+fn twin_completing_an_extent_that_is_linked_leaves_half_of_one() {
+    explore_vanishing(
+        |_| None,
+        |victim, _: &Executions<()>| {
+            let segment = Segment::new(PRODUCTION);
+            victim.run(|| completing_late(&segment, EXTENT_BYTES));
+            segment.draw(&[3, 4]);
+        },
+    );
+}
+
 /// Where the link to a series' cells lies.
 const CELLS: u64 = 8192;
 
@@ -170,6 +220,11 @@ struct Series {
 }
 
 impl Series {
+    fn new(steps: CellSteps) -> Self {
+        let word = || AtomicU64::new(0);
+        Self { link: word(), words: [word(), word()], steps }
+    }
+
     /// Makes extent `n`, publishes its first cells for the series, and uses those that the series has then.
     fn handle(&self, n: usize) -> u64 {
         self.words[n].store(u64::from(CAPACITY), Ordering::Relaxed);
@@ -192,8 +247,7 @@ impl Series {
 /// Two handles of one series publish cells for it; both, and a reader, use the same.
 fn two_handles_of_one_series(steps: CellSteps) -> Vec<(bool, u64)> {
     explore(move |outcomes| {
-        let word = || AtomicU64::new(0);
-        let series = Arc::new(Series { link: word(), words: [word(), word()], steps });
+        let series = Arc::new(Series::new(steps));
         let other = Arc::clone(&series);
         let second = thread::spawn(move || other.handle(1));
         let seen = series.look();
@@ -208,6 +262,24 @@ fn two_handles_of_one_series(steps: CellSteps) -> Vec<(bool, u64)> {
 fn two_handles_of_one_series_use_the_same_cells() {
     let outcomes = two_handles_of_one_series(PRODUCTION_CELLS);
     assert_eq!(outcomes, [(false, 0), (false, EXTENT_BYTES), (true, EXTENT_BYTES)]);
+}
+
+#[test]
+fn a_handle_that_vanishes_leaves_the_cells_to_the_others() {
+    let explored = explore_vanishing(
+        |_| None,
+        |victim, outcomes: &Executions<_>| {
+            let series = Arc::new(Series::new(PRODUCTION_CELLS));
+            let (other, victim) = (Arc::clone(&series), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| other.handle(1)));
+            let first = series.handle(0);
+            let second = dying.join().unwrap();
+            assert_eq!(Some(first), series.look(), "a handle counts where nobody reads");
+            assert!(second.is_none_or(|second| second == first), "two handles count in different cells");
+            outcomes.note(first);
+        },
+    );
+    assert_eq!(explored, [&[0][..], &[0], &[0, EXTENT_BYTES]], "the extent's word, then the link");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
 use dyn_metrics_layout::{GaugeMode, Representation};
-use dyn_metrics_loom_tests::explore_bounded;
+use dyn_metrics_loom_tests::{Executions, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -23,6 +23,10 @@ struct Series {
 }
 
 impl Series {
+    fn new() -> Self {
+        Self { head: AtomicU64::new(0), cells: [GaugeCell::zeroed(), GaugeCell::zeroed()] }
+    }
+
     fn place(cell: usize) -> u64 {
         8192 + CELL_BYTES * cell as u64
     }
@@ -53,8 +57,7 @@ impl Series {
 
 fn two_processes_and_a_reader(publish: Publish) -> Vec<Vec<u64>> {
     explore_bounded(3, move |outcomes| {
-        let cells = [GaugeCell::zeroed(), GaugeCell::zeroed()];
-        let series = Arc::new(Series { head: AtomicU64::new(0), cells });
+        let series = Arc::new(Series::new());
         let (one, two) = (Arc::clone(&series), Arc::clone(&series));
         let first = thread::spawn(move || one.add(0, publish));
         let second = thread::spawn(move || two.add(1, publish));
@@ -70,8 +73,57 @@ fn two_processes_and_a_reader(publish: Publish) -> Vec<Vec<u64>> {
 
 #[test]
 fn cells_of_two_processes_are_both_in_the_list() {
-    let outcomes = two_processes_and_a_reader(|cell, place, head| cell.publish(place, head, HEAD).unwrap());
+    let outcomes = two_processes_and_a_reader(production);
     assert_eq!(outcomes, [vec![], vec![1], vec![1, 2], vec![2], vec![2, 1]], "the reader is early and late");
+}
+
+/// A process vanishes while it adds its cell and sets 1; another one does the same. Who is in the list, and the sum.
+fn a_process_that_dies(publish: Publish) -> Vec<Vec<(Vec<u64>, u64)>> {
+    explore_vanishing(
+        |_| Some(3),
+        move |victim, outcomes: &Executions<_>| {
+            let series = Arc::new(Series::new());
+            let (one, victim) = (Arc::clone(&series), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| one.add(0, publish)));
+            series.add(1, publish);
+            let (seen, early) = series.walk();
+            assert!(seen.contains(&2), "the list lost a cell");
+            let completed = dying.join().unwrap().is_some();
+            let (all, sum) = series.walk();
+            assert!(all.ends_with(&seen) && early <= sum, "the list changed behind its newest cell");
+            assert_eq!(sum, if completed { 2 } else { 1 }, "the list lost a cell");
+            outcomes.note((all, sum));
+        },
+    )
+}
+
+fn production(cell: &GaugeCell, place: u64, head: &AtomicU64) {
+    cell.publish(place, head, HEAD).unwrap();
+}
+
+#[test]
+fn a_process_that_dies_while_it_adds_its_cell_leaves_the_list_to_the_others() {
+    let explored = a_process_that_dies(production);
+    let (last, dying) = explored.split_last().unwrap();
+    assert_eq!(last[..], [(vec![1, 2], 2), (vec![2, 1], 2)]);
+    // Six words to prepare, two to publish, again when another one was faster; then the value is set.
+    assert_eq!(dying.len(), 11);
+    assert!(dying[..7].iter().all(|outcomes| outcomes[..] == [(vec![2], 1)]), "not published yet: {dying:?}");
+}
+
+/// Publishes the cell, and prepares it afterwards.
+fn preparing_late(cell: &GaugeCell, place: u64, head: &AtomicU64) {
+    cell.series.store(0, Ordering::Relaxed);
+    let owner = cell.owner.load(Ordering::Relaxed);
+    cell.owner.store(0, Ordering::Relaxed);
+    cell.publish(place, head, HEAD).unwrap();
+    cell.owner.store(owner, Ordering::Release);
+}
+
+#[test]
+#[should_panic(expected = "half a cell")]
+fn twin_preparing_a_cell_that_is_in_the_list_leaves_half_of_one() {
+    a_process_that_dies(preparing_late);
 }
 
 /// Prepares the link to the older cell once, and not again after a lost compare-and-swap.

@@ -6,9 +6,9 @@
 
 use dyn_metrics_layout::gauge::{Claimant, GaugeCell, Meta, Owner, Reading};
 use dyn_metrics_layout::kind::Number;
-use dyn_metrics_layout::sync::{Ordering, fence, vanish_before_write};
+use dyn_metrics_layout::sync::{Ordering, fence};
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
-use dyn_metrics_loom_tests::{Executions, Life, explore, explore_bounded};
+use dyn_metrics_loom_tests::{Executions, Life, Victim, explore, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -24,8 +24,9 @@ const C: usize = 3;
 const D: usize = 4;
 /// What each process sets, by its slot.
 const VALUES: [u64; 5] = [0, 5, 30, 200, 1000];
-/// Writes of a take-over: the claim, six words of the idle half, the flip.
-const WRITES: usize = 8;
+/// Writes of a take-over: the claim, six words of the idle half, the flip; then the value is set.
+const TAKE_OVER: usize = 8;
+const WRITES: usize = TAKE_OVER + 1;
 
 fn claimant(process: usize) -> Claimant {
     let id = process as u64;
@@ -115,41 +116,59 @@ fn last_store_of_the_owner(take_over: TakeOver) -> Vec<(bool, u64)> {
     })
 }
 
+/// B dies at a step of its own take-over; the total.
+fn die(series: &Series, victim: &Victim) -> u64 {
+    let set = victim.run(|| series.take(B)).is_some();
+    series.lives[B].end();
+    let before = if set { VALUES[A] + VALUES[B] } else { VALUES[A] };
+    assert_eq!(series.total(), before, "the total is wrong after a death");
+    before
+}
+
+fn a_death(take_over: TakeOver) {
+    explore_vanishing(
+        |_| None,
+        move |victim, outcomes: &Executions<_>| {
+            outcomes.note(die(&Series::of_a_dead_owner(take_over), victim));
+        },
+    );
+}
+
 /// B dies at a step of its own take-over; then C and D come at once, and somebody reads.
-fn two_takers_after_a_death(steps: usize, take_over: TakeOver) -> Vec<u64> {
-    explore_bounded(2, move |outcomes| {
-        let series = Arc::new(Series::of_a_dead_owner(take_over));
-        vanish_before_write(steps, || series.take(B));
-        series.lives[B].end();
-        let before = if steps > WRITES { VALUES[A] + VALUES[B] } else { VALUES[A] };
-        assert_eq!(series.total(), before, "the total is wrong after a death");
-        let (one, two) = (Arc::clone(&series), Arc::clone(&series));
-        let c = thread::spawn(move || one.take(C));
-        let d = thread::spawn(move || two.take(D));
-        let seen = series.total();
-        let after = [before, before + VALUES[C], before + VALUES[D]];
-        assert!(after.contains(&seen), "the reader saw a wrong total: {seen}");
-        let taken = (c.join().unwrap(), d.join().unwrap());
-        assert!(taken.0 != taken.1, "the cell has not one owner: {taken:?}");
-        assert_eq!(series.total(), after[if taken.0 { 1 } else { 2 }], "the total is wrong");
-        outcomes.note(seen);
-    })
+fn two_takers_after_a_death(take_over: TakeOver) -> Vec<Vec<u64>> {
+    explore_vanishing(
+        |_| Some(2),
+        move |victim, outcomes: &Executions<_>| {
+            let series = Arc::new(Series::of_a_dead_owner(take_over));
+            let before = die(&series, victim);
+            let (one, two) = (Arc::clone(&series), Arc::clone(&series));
+            let c = thread::spawn(move || one.take(C));
+            let d = thread::spawn(move || two.take(D));
+            let seen = series.total();
+            let after = [before, before + VALUES[C], before + VALUES[D]];
+            assert!(after.contains(&seen), "the reader saw a wrong total: {seen}");
+            let taken = (c.join().unwrap(), d.join().unwrap());
+            assert!(taken.0 != taken.1, "the cell has not one owner: {taken:?}");
+            assert_eq!(series.total(), after[if taken.0 { 1 } else { 2 }], "the total is wrong");
+            outcomes.note(seen);
+        },
+    )
 }
 
 /// B has looked, takes over, stops at some step and is dead; meanwhile C comes, and a reader if there is one. At
 /// the end D inherits.
 fn taker_that_dies_meanwhile(
-    bound: Option<usize>,
-    steps: usize,
+    bound: fn(usize) -> Option<usize>,
     take_over: TakeOver,
     is_read: bool,
-) -> Vec<(bool, bool, u64)> {
-    let model = move |outcomes: &Executions<_>| {
+) -> Vec<Vec<(bool, bool, u64)>> {
+    explore_vanishing(bound, move |victim: &Victim, outcomes: &Executions<_>| {
         let series = Arc::new(Series::of_a_dead_owner(take_over));
         let reading = series.cell.read(PLACE).unwrap();
         let (one, two) = (Arc::clone(&series), Arc::clone(&series));
+        let victim = victim.clone();
         let b = thread::spawn(move || {
-            let set = vanish_before_write(steps, || one.take_as_read(B, &reading));
+            let set = victim.run(|| one.take_as_read(B, &reading));
             one.lives[B].end();
             set.unwrap_or(false)
         });
@@ -171,17 +190,16 @@ fn taker_that_dies_meanwhile(
         assert!(series.take(D), "the cell can't be inherited");
         assert_eq!(series.total(), before + VALUES[D], "the total is wrong in the end");
         outcomes.note((b, c, late));
-    };
-    match bound {
-        Some(bound) => explore_bounded(bound, model),
-        None => explore(model),
-    }
+    })
 }
 
-fn check_a_taker_that_dies(outcomes: &[(bool, bool, u64)], steps: usize) {
-    let took = |b: bool| outcomes.iter().any(|outcome| outcome.0 == b);
-    assert_eq!(took(true), steps > WRITES, "vanished before write {steps}: {outcomes:?}");
-    assert!(outcomes.iter().any(|outcome| outcome.1), "C never took over: {outcomes:?}");
+fn check_a_taker_that_dies(explored: &[Vec<(bool, bool, u64)>]) {
+    assert_eq!(explored.len() - 1, WRITES);
+    for (steps, outcomes) in explored.iter().enumerate() {
+        let took = |b: bool| outcomes.iter().any(|outcome| outcome.0 == b);
+        assert_eq!(took(true), steps == WRITES, "vanished before write {steps}: {outcomes:?}");
+        assert!(outcomes.iter().any(|outcome| outcome.1), "C never took over: {outcomes:?}");
+    }
 }
 
 #[test]
@@ -191,28 +209,23 @@ fn what_the_owner_stored_last_survives() {
 
 #[test]
 fn a_death_at_any_step_neither_loses_nor_doubles() {
-    for steps in 0..=WRITES + 1 {
-        let outcomes = two_takers_after_a_death(steps, production);
-        assert_eq!(outcomes.len(), 3, "the reader is early and late: {outcomes:?}");
-    }
+    let explored = two_takers_after_a_death(production);
+    assert_eq!(explored.len() - 1, WRITES);
+    assert!(explored.iter().all(|seen| seen.len() == 3), "the reader is early and late: {explored:?}");
 }
 
 #[test]
 fn a_taker_that_dies_while_another_comes_neither_loses_nor_doubles() {
-    for steps in 0..=WRITES + 1 {
-        // The whole take-over has 191 496 executions without a bound: 18 s.
-        let bound = (steps > WRITES).then_some(5);
-        check_a_taker_that_dies(&taker_that_dies_meanwhile(bound, steps, production, false), steps);
-    }
+    // The whole take-over has 191 496 executions without a bound: 18 s.
+    let bound = |steps| (steps == WRITES).then_some(5);
+    check_a_taker_that_dies(&taker_that_dies_meanwhile(bound, production, false));
 }
 
 #[test]
 fn a_taker_that_dies_while_another_comes_and_a_reader_looks_neither_loses_nor_doubles() {
-    for steps in 0..=WRITES + 1 {
-        // A whole take-over before that of C multiplies what the loads of C and of the reader may see.
-        let bound = Some(if steps < WRITES { 2 } else { 1 });
-        check_a_taker_that_dies(&taker_that_dies_meanwhile(bound, steps, production, true), steps);
-    }
+    // A whole take-over before that of C multiplies what the loads of C and of the reader may see.
+    let bound = |steps| Some(if steps < TAKE_OVER { 2 } else { 1 });
+    check_a_taker_that_dies(&taker_that_dies_meanwhile(bound, production, true));
 }
 
 /// Begins the idle half as production does.
@@ -255,7 +268,7 @@ fn in_place(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<usize>
 #[test]
 #[should_panic(expected = "the total is wrong after a death")]
 fn twin_adding_in_place_counts_twice() {
-    two_takers_after_a_death(2, in_place);
+    a_death(in_place);
 }
 
 /// Flips owner and half before the new half is complete.
@@ -272,13 +285,13 @@ fn flipping_first(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Option<
 #[test]
 #[should_panic(expected = "the total is wrong after a death")]
 fn twin_flipping_before_the_retained_is_stored_loses_it_at_a_death() {
-    two_takers_after_a_death(6, flipping_first);
+    a_death(flipping_first);
 }
 
 #[test]
 #[should_panic(expected = "the reader saw a wrong total")]
 fn twin_flipping_before_the_retained_is_stored_hides_it_meanwhile() {
-    two_takers_after_a_death(0, flipping_first);
+    two_takers_after_a_death(flipping_first);
 }
 
 /// Claims by a store: two takers at once believe that the cell is theirs.
@@ -293,7 +306,7 @@ fn storing_the_claim(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Opti
 #[test]
 #[should_panic(expected = "the cell has not one owner")]
 fn twin_claiming_by_a_store_makes_two_owners() {
-    two_takers_after_a_death(0, storing_the_claim);
+    two_takers_after_a_death(storing_the_claim);
 }
 
 /// Takes what it read before it knew the owner dead.
@@ -325,5 +338,5 @@ fn flipping_relaxed(cell: &GaugeCell, reading: &Reading, me: &Claimant) -> Optio
 #[test]
 #[should_panic(expected = "called `Result::unwrap()` on an `Err` value: Corrupt { what: \"gauge cell meta\"")]
 fn twin_a_relaxed_flip_shows_half_a_cell() {
-    taker_that_dies_meanwhile(None, WRITES, flipping_relaxed, false);
+    taker_that_dies_meanwhile(|_| None, flipping_relaxed, false);
 }

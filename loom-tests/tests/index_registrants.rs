@@ -2,8 +2,8 @@
 #![cfg(loom)]
 
 use dyn_metrics_layout::index::{self, Probe};
-use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire, vanish_before_write};
-use dyn_metrics_loom_tests::{Records, explore, explore_bounded};
+use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
+use dyn_metrics_loom_tests::{Executions, Records, explore, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -86,23 +86,61 @@ fn three_registrants_of_two_identities_use_one_record_each() {
     assert_eq!(outcomes, [(64, 64), (64, 192), (128, 128), (128, 192)], "each order is possible");
 }
 
+/// A registrant vanishes; another one registers the same identity, and a third one a different one.
+fn a_registrant_that_dies(insert: Insert) -> Vec<Vec<bool>> {
+    explore_vanishing(
+        |_| Some(3),
+        move |victim, outcomes: &Executions<_>| {
+            let index = Index::new(insert);
+            let (one, three, victim) = (Arc::clone(&index), Arc::clone(&index), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| one.register(1, 7)));
+            let third = thread::spawn(move || three.register(2, 8));
+            let first = index.register(0, 7);
+            let (completed, third) = (dying.join().unwrap(), third.join().unwrap());
+            let mut published = index.published();
+            published.sort_unstable();
+            assert_eq!(published, [7, 8], "an identity has not one record");
+            assert_eq!(completed.unwrap_or(first), first, "the two use different records");
+            assert_eq!(index.records.identity(third), 8);
+            outcomes.note(completed.is_some());
+        },
+    )
+}
+
 #[test]
 fn a_registrant_that_vanishes_leaves_the_identity_to_the_others() {
-    for writes in 0..=3 {
-        let completed = explore(move |outcomes| {
-            let index = Index::new(production);
-            let other = Arc::clone(&index);
-            let victim = thread::spawn(move || vanish_before_write(writes, || other.register(1, 7)));
-            let first = index.register(0, 7);
-            let completed = victim.join().unwrap();
-            assert_eq!(index.published(), [7], "one identity has not one record");
-            assert_eq!(completed.unwrap_or(first), first, "the two use different records");
-            outcomes.note(completed.is_some());
-        });
-        // Two writes make the record; the third is the compare-and-swap, if the slot is still empty.
-        let expected: &[bool] = [&[false][..], &[false], &[false, true], &[true]][writes];
-        assert_eq!(completed, expected, "vanished before write {writes}");
+    let explored = a_registrant_that_dies(production);
+    // Two writes make the record; then a compare-and-swap for each slot that was empty when it was looked at.
+    assert_eq!(explored, [&[false][..], &[false], &[false, true], &[false, true], &[true]]);
+}
+
+/// Reserves the slot first, and publishes the record in it afterwards.
+fn reserving(slots: &[AtomicU64], hash: u64, candidate: u64, same: &mut dyn FnMut(u64) -> bool) -> Probe {
+    for at in index::window(slots.len(), hash) {
+        let mut seen = load_acquire(&slots[at]);
+        if seen == 0 {
+            let mine = slots[at].compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire);
+            if mine.is_ok() {
+                slots[at].store(index::pack(candidate, hash), Ordering::Release);
+                return Probe::Inserted;
+            }
+            seen = load_acquire(&slots[at]);
+        }
+        for _ in 0..2 {
+            seen = if seen == 1 { load_acquire(&slots[at]) } else { seen };
+        }
+        assert_ne!(seen, 1, "waits for a registrant that is gone");
+        if index::may_hold(seen, hash) && same(index::record_of(seen)) {
+            return Probe::Found(index::record_of(seen));
+        }
     }
+    Probe::Full
+}
+
+#[test]
+#[should_panic(expected = "waits for a registrant that is gone")]
+fn twin_reserving_a_slot_before_publishing_in_it_makes_others_wait() {
+    a_registrant_that_dies(reserving);
 }
 
 /// Goes on to the next slot after a lost compare-and-swap.

@@ -5,7 +5,7 @@ use dyn_metrics_layout::extent::{follow, publish_once};
 use dyn_metrics_layout::index::{self, Probe};
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
-use dyn_metrics_loom_tests::{Records, explore, explore_bounded};
+use dyn_metrics_loom_tests::{Executions, Records, explore, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -55,7 +55,7 @@ impl Index {
                 Probe::Full => {}
             }
             let place = Self::place(table);
-            let next = follow(&here.next, place).unwrap().map(|offset| offset / TABLE_BYTES);
+            let next = follow(&here.next, place).unwrap_or(None).map(|offset| offset / TABLE_BYTES);
             table = next.unwrap_or_else(|| {
                 let spare = spares.next().expect("tables enough") * TABLE_BYTES;
                 (self.link_next)(&here.next, place, spare) / TABLE_BYTES
@@ -73,7 +73,7 @@ impl Index {
                 false
             };
             let probe = index::find(&here.slot, HASH, &mut note);
-            match follow(&here.next, Self::place(table)).unwrap() {
+            match follow(&here.next, Self::place(table)).unwrap_or(None) {
                 Some(offset) if probe == Probe::Full => table = offset / TABLE_BYTES,
                 _ => return identities,
             }
@@ -145,6 +145,55 @@ fn two_that_need_a_next_table_use_the_one_linked_first() {
 #[should_panic(expected = "the tables lost an identity")]
 fn twin_overwriting_the_link_loses_a_table() {
     two_behind_a_full_table(overwriting_link);
+}
+
+/// As [`two_behind_a_full_table`], and one of the two vanishes.
+fn one_behind_a_full_table_dies(link_next: LinkNext) -> Vec<Vec<Vec<u64>>> {
+    explore_vanishing(
+        |_| Some(4),
+        move |victim, outcomes: &Executions<_>| {
+            let index = Index::new(link_next, production_insert);
+            assert_eq!(index.register(0, 6, &[]), 64);
+            let (other, victim) = (Arc::clone(&index), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| other.register(1, 7, &[1, 2])));
+            assert_eq!(index.register(2, 8, &[3, 4]), 192, "the index has no place for the other");
+            let completed = dying.join().unwrap().is_some();
+            let published = index.published();
+            assert!(published.contains(&8), "the tables lost an identity: {published:?}");
+            assert!(!completed || published.contains(&7), "the tables lost an identity: {published:?}");
+            outcomes.note(published);
+        },
+    )
+}
+
+#[test]
+fn who_dies_while_it_links_a_table_leaves_the_index_to_the_others() {
+    let explored = one_behind_a_full_table_dies(production_link);
+    // The record's two words, the first slot as far as it looks empty, the link of each table, their slots.
+    let (last, dying) = explored.split_last().unwrap();
+    assert_eq!(last[..], [[6, 7, 8], [6, 8, 7]], "each order is possible");
+    assert!(
+        dying.iter().all(|outcomes| outcomes.contains(&vec![6, 8])),
+        "the other goes on alone: {dying:?}"
+    );
+    assert!(dying.len() >= 6, "{dying:?}");
+}
+
+/// Marks the link first, and stores it afterwards; who sees the mark waits.
+fn marking_link(word: &AtomicU64, place: u64, offset: u64) -> u64 {
+    const MARK: u64 = 1;
+    if word.compare_exchange(0, MARK, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        word.store(Link::pack(offset, place), Ordering::Release);
+        return offset;
+    }
+    let linked = (0..3).find_map(|_| follow(word, place).ok().flatten());
+    linked.expect("a table that is being linked comes in time")
+}
+
+#[test]
+#[should_panic(expected = "a table that is being linked comes in time")]
+fn twin_marking_a_link_before_it_is_stored_makes_others_wait() {
+    one_behind_a_full_table_dies(marking_link);
 }
 
 /// Takes a lost slot for a full window.

@@ -6,7 +6,7 @@ use dyn_metrics_layout::gauge::{Claimant, GaugeCell};
 use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_layout::{GaugeMode, Representation};
-use dyn_metrics_loom_tests::{explore, explore_bounded};
+use dyn_metrics_loom_tests::{Executions, explore, explore_bounded, explore_vanishing};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -52,6 +52,46 @@ fn observations_in_a_shared_block_add_up() {
     let outcomes = observers_and_reader(production);
     let every: Vec<_> = (0..=3).flat_map(|early| (early..=3).map(move |late| (early, late))).collect();
     assert_eq!(outcomes, every, "each pair of totals can be read");
+}
+
+/// An observer vanishes, another one doesn't: what the totals are in the end.
+fn an_observer_that_dies(observe: Observe) -> Vec<Vec<(u64, u64)>> {
+    explore_vanishing(
+        |_| None,
+        move |victim, outcomes: &Executions<_>| {
+            let tally: Arc<Tally> = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+            let (one, victim) = (Arc::clone(&tally), victim.clone());
+            let dying = thread::spawn(move || victim.run(|| observe(&one)).is_some());
+            observe(&tally);
+            let acknowledged = 1 + u64::from(dying.join().unwrap());
+            let (count, sum) = read(&tally);
+            assert!(count == acknowledged || count == acknowledged + 1, "not what was acknowledged: {count}");
+            outcomes.note((count, (sum * 2.0) as u64));
+        },
+    )
+}
+
+#[test]
+fn an_observer_that_dies_has_observed_or_not() {
+    let explored = an_observer_that_dies(production);
+    // Nothing; the count without its sum, which takes a second turn when another one was faster; all.
+    assert_eq!(explored, [[(1, 1)].as_slice(), &[(2, 1)], &[(2, 1), (2, 2)], &[(2, 2)]]);
+}
+
+/// Takes the count away and puts it back larger.
+fn taking_the_count(tally: &Tally) {
+    let mut count = tally.0.load(Ordering::Relaxed);
+    while let Err(now) = tally.0.compare_exchange(count, 0, Ordering::Relaxed, Ordering::Relaxed) {
+        count = now;
+    }
+    add_shared(&tally.0, count + 1);
+    add_shared_float(&tally.1, 0.5);
+}
+
+#[test]
+#[should_panic(expected = "not what was acknowledged")]
+fn twin_taking_a_count_to_put_it_back_loses_it_at_a_death() {
+    an_observer_that_dies(taking_the_count);
 }
 
 fn plain_count(tally: &Tally) {
