@@ -41,11 +41,20 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
     // A description of its own, so that the lock ends with it.
     let lock = sys::reopen(old.as_fd()).map_err(io("open it again"))?;
     take_lock(&lock, path)?;
+    let replaced = replace_locked(&lock, old, options, keep);
+    // Closing is not enough: a child that was forked meanwhile has the descriptor, too.
+    let _ = sys::unlock(&lock, REPLACE_LOCK, 1);
+    replaced
+}
+
+fn replace_locked(lock: &OwnedFd, old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()> {
+    let path = &options.path;
+    let io = |action| move |errno: Errno| Error::Io { path: path.clone(), action, source: errno.into() };
     if FileId::at(path).ok() != FileId::of_fd(old).ok() {
         return Ok(()); // somebody else has replaced it
     }
     if keep == Keep::Nothing && !options.force {
-        refuse_in_use(&lock, path)?;
+        refuse_in_use(lock, path)?;
     }
     // Listed before the exchange: after it the next replacer may make its new file under such a name.
     let earlier = if keep == Keep::Nothing { superseded_files(path) } else { Vec::new() };
@@ -58,11 +67,11 @@ pub(crate) fn replace(old: &OwnedFd, options: &Builder, keep: Keep) -> Result<()
         let _ = std::fs::remove_file(&aside);
         return Err(io("exchange the new file with it")(errno));
     }
-    mark_superseded(&lock);
+    mark_superseded(lock);
     log::info!("{}: replaced; the old segment is {}", path.display(), aside.display());
     if keep == Keep::Nothing {
         // Who attached since the first look counts into the old file: then it stays.
-        let in_use = !options.force && refuse_in_use(&lock, path).is_err();
+        let in_use = !options.force && refuse_in_use(lock, path).is_err();
         if in_use {
             log::warn!(
                 "{}: a process attached meanwhile; its totals stay in {}",
