@@ -64,7 +64,7 @@ arm64: ## every test that starts no other program, emulated: the emulator can't 
 loom: export RUSTFLAGS = --cfg loom
 loom: export CARGO_TARGET_DIR := $(abspath $T)/loom
 loom: ## the protocol models; DYN_LOOM_PREEMPTIONS=4 or =all for larger bounds
-	cargo nextest run --release -p dyn-metrics-loom-tests
+	cargo nextest run --release -p dyn-metrics-loom-tests $(LOOM_ARGS)
 
 miri: export MIRIFLAGS = -Zmiri-disable-isolation
 miri: export PROPTEST_CASES = 8

@@ -20,9 +20,32 @@
 //! Each model has broken twins: one step implemented here, with one ordering or one instruction weakened,
 //! under `#[should_panic(expected = ...)]`. A twin that ran through would mean that loom doesn't see the step.
 //!
+//! # Threads that vanish
+//!
 //! A process dies in a model by `dyn_metrics_layout::sync::vanish_before_write`, which stops a thread for ever
-//! before a chosen write of the production code. A `Life` is its lock byte: free only after everything that the
-//! process did, and whoever finds it free sees all of that.
+//! before a chosen write of the production code, or before a system call that the model plays. A stop before a
+//! load, or between a load and the next write, is for everybody else the same as a stop before that write.
+//! `explore_vanishing` runs a model with a stop before the first write, the second one, and so on, until no execution
+//! stops any more: so it has tried all, also those that the code gains later. A `Life` is the lock byte of a process:
+//! free only after everything that it did, and whoever finds it free sees all of that.
+//!
+//! | protocol | file in `tests/` | who vanishes | the others |
+//! | --- | --- | --- | --- |
+//! | space, growth | `space` | who draws | draw what nobody has, in a file that is long enough; no byte is lost that was not drawn |
+//! | registration, family or series | `index_registrants` | who registers | have one record for each identity, complete, and wait for nobody |
+//! | a further index table | `index_tables` | who links it | register behind the full table |
+//! | extent, its words | `extents` | who makes or draws | have words of their own in a chain that loses no extent |
+//! | cells of a series | `extents` | a handle | count in one place, which readers find |
+//! | block of a CPU, shared block | `blocks` | who counts and installs | the total is what was acknowledged, and a reader's never falls |
+//! | shared updates | `shared_updates` | who observes | the count is what was acknowledged, and at most what was in flight |
+//! | slot of a process | `slots` | who claims | get the slot under a new generation; nobody alive is taken for dead, nor the dead for alive |
+//! | the word for claims of gauge cells | `slots`, `gauge_claim` | a thread that claims | of its process: one cell or none, without waiting; of the next one: claims |
+//! | list of gauge cells | `gauge_list` | who adds a cell | are in the list, whose cells are whole |
+//! | stamped value | `gauge_stamp` | the owner | retain no time without its value |
+//! | take-over, reuse of a cell | `gauge_takeover` | who takes over | find every value once at every look; one of them gets the cell |
+//! | fork during a claim | `forks` | the parent, while it claims | no child keeps a lock of its parent's |
+//!
+//! `forks` drives `writer/src/forks.rs` itself: the file takes its atomics from `crate::local`, which is loom's here.
 //!
 //! # Bounds
 //!
@@ -33,7 +56,19 @@
 //! # What is not modelled
 //!
 //! The kernel (locks, `fallocate`, `linkat`), restartable sequences (a model's CPU runs one thread), and
-//! values older than the last seven stores of a word, which loom forgets.
+//! values older than the last seven stores of a word, which loom forgets. A store that a machine delays past a later one
+//! shows in other threads' loads only: loom lets a read-modify-write see the newest.
+//!
+//! **Birth and replacement** are steps of the kernel: files complete before they have a name, names exchanged under a
+//! lock. The one word that replacement writes, the header's `state`, is one store that readers show to people and
+//! decide nothing by. There is no interleaving of words to explore.
+//!
+//! **Removal** has no code yet. The format reserves the series' state 1, which version 1 never writes and whose records
+//! readers skip, and the words `oldest`, `forks` and `no_reuse`, which nobody decides by. A model would be one of
+//! code that it brought along.
+//!
+//! **Names that clash** at the same moment, and series beyond a family's limit: readers put the first right, and the second
+//! may pass by the number of registrants at once, or of those that die between a record and its count.
 
 #[cfg(loom)]
 pub use model::{Executions, Life, Records, Victim, explore, explore_bounded, explore_vanishing};
