@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod delays;
+pub mod document;
 pub mod every_kind;
 pub mod forks;
 pub mod golden;
