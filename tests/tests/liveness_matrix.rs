@@ -278,6 +278,12 @@ const ROWS: &[Row] = &[
         scene.subject().kill();
         scene.wait_for_slots(1);
     }),
+    row("SIGKILL, its slot goes to R, which sets nothing", Where::Here, |scene| {
+        scene.subject().kill();
+        scene.wait_for_slots(1);
+        let heir = scene.peer('R');
+        scene.kept.push(Box::new(heir));
+    }),
     row("SIGSTOP for longer than any time-out", Where::Here, is_stopped),
     row("exec", Where::Here, |scene| executes(scene, false)),
     row("exec, and the new program R attaches", Where::Here, |scene| {
