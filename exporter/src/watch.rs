@@ -110,8 +110,9 @@ impl Watch {
             let full = newly_full(before, segment, self.full.contains(label));
             let (refused, free) = (segment.without_space, segment.bytes_free);
             let full_event = (full == Some(true)).then_some(Event::Full { refused, free });
-            let told = change(before, segment).into_iter().chain(newly_skipped(before, segment));
-            let told = told.chain(full_event);
+            let is_known = |event: &Event| *event == Event::Unlinked && self.has_told_of_unlinked(segment);
+            let change = change(before, segment).filter(|event| !is_known(event));
+            let told = change.into_iter().chain(newly_skipped(before, segment)).chain(full_event);
             events.extend(told.map(|event| (label.clone(), event)));
             match full {
                 Some(true) => drop(self.full.insert(label.clone())),
@@ -127,6 +128,13 @@ impl Watch {
         }
         self.known = now;
         events
+    }
+}
+
+impl Watch {
+    /// Whether this file is known to have lost its name, perhaps under another label: a new file has got its own.
+    fn has_told_of_unlinked(&self, segment: &SegmentView) -> bool {
+        self.known.values().any(|known| known.id == segment.id && known.state == State::Unlinked)
     }
 }
 
@@ -287,6 +295,18 @@ mod tests {
             (full(9, 9000), None),
             (full(10, 9000), told(10, 9000)),
         ]);
+    }
+
+    #[test]
+    fn what_lost_its_name_is_told_of_once_also_when_a_new_file_takes_its_label() {
+        let mut watch = Watch::default();
+        let unlinked =
+            |label: &str| SegmentView { label: label.to_owned(), state: State::Unlinked, ..good(1) };
+        let told =
+            |events: Vec<(String, Event)>| events.into_iter().map(|(_, event)| event).collect::<Vec<_>>();
+        assert_eq!(told(watch.events(&[good(1)])), [MAPPED]);
+        assert_eq!(told(watch.events(&[unlinked(LABEL)])), [Event::Unlinked]);
+        assert_eq!(told(watch.events(&[good(2), unlinked("other")])), [Event::Replaced]);
     }
 
     #[test]
