@@ -346,8 +346,9 @@ impl Collector {
         });
     }
 
-    /// Reads all values, again without a segment that shrank meanwhile, and returns the number of samples.
+    /// Reads all values, again where a segment shrank meanwhile, and returns the number of samples.
     fn read(&mut self, failures: &mut Vec<Failure>, sink: &mut impl Sink) -> usize {
+        let mut is_first = true;
         loop {
             sink.restart();
             let key: Vec<_> = self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect();
@@ -359,17 +360,21 @@ impl Collector {
                 self.plan_of = key;
             }
             let samples = values::read(&mut self.plan, &mut readings, &groups, &mut self.scratch, sink);
-            let before = self.followed.len();
-            self.followed.retain(|followed| match followed.segment.check_intact() {
-                Ok(()) => true,
-                Err(error) => {
-                    failures.push(followed.failure(error, &mut self.shrunk));
-                    false
-                }
+            let Self { clock, followed, shrunk, opened, .. } = self;
+            let mut is_intact = true;
+            followed.retain_mut(|followed| {
+                let Err(error) = followed.segment.check_intact() else { return true };
+                is_intact = false;
+                let again = match is_first {
+                    true => followed.start_again(error, clock.as_ref(), opened),
+                    false => Err(error),
+                };
+                again.map_err(|error| failures.push(followed.failure(error, shrunk))).is_ok()
             });
-            if self.followed.len() == before {
+            if is_intact {
                 return samples;
             }
+            is_first = false;
         }
     }
 
@@ -391,12 +396,14 @@ impl Followed {
 
     /// Reads what is new; of a file that was truncated what is left, as of another file.
     fn refresh(&mut self, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {
-        self.segment.refresh(clock).or_else(|error| {
-            self.segment.start_again(error, clock)?;
-            *opened += 1;
-            self.serial = *opened;
-            Ok(())
-        })
+        self.segment.refresh(clock).or_else(|error| self.start_again(error, clock, opened))
+    }
+
+    fn start_again(&mut self, error: Error, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {
+        self.segment.start_again(error, clock)?;
+        *opened += 1;
+        self.serial = *opened;
+        Ok(())
     }
 
     fn failure(&self, error: Error, shrunk: &mut HashMap<FileId, Error>) -> Failure {

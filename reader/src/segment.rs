@@ -53,9 +53,13 @@ impl Segment {
 
     /// Notes that the file has become shorter than it was when `shrank` was found.
     pub(crate) fn note_truncation(&mut self, shrank: &Error) {
-        if let Error::Shrank { found, expected, .. } = shrank {
+        let Error::Shrank { found, expected, .. } = shrank else { return };
+        if found < expected {
             let what = format_args!("found {found} bytes, expected {expected}: somebody truncated the file");
             self.log.note(Reason::Truncated, *found, what);
+        } else {
+            // Grown again meanwhile; or a hole that a filesystem without space can't fill.
+            self.log.note(Reason::Hole, 0, "a page was gone when it was read: somebody punched a hole");
         }
     }
 
