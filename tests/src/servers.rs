@@ -6,8 +6,11 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A child process that doesn't outlive its guard.
 #[derive(Debug)]
@@ -124,7 +127,7 @@ pub struct Exporter {
     pub child: Guard,
     /// Where it listens.
     pub address: SocketAddr,
-    log: Arc<Mutex<String>>,
+    log: JoinHandle<String>,
 }
 
 impl Exporter {
@@ -161,23 +164,24 @@ impl Exporter {
                 break rest.split_whitespace().next().and_then(|a| a.parse().ok()).expect("an address");
             }
         };
-        let kept = Arc::new(Mutex::new(start));
-        let lines = Arc::clone(&kept);
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                lines.lock().expect("nobody panicked").push_str(&format!("{line}\n"));
-            }
+        let log = std::thread::spawn(move || {
+            log.read_to_string(&mut start).expect("UTF-8");
+            start
         });
-        Self { child, address, log: kept }
+        Self { child, address, log }
     }
 
-    /// What it has logged so far.
+    /// Asks it to stop, as its supervisor would; all that it has logged.
     ///
     /// # Panics
-    /// When a reader of the log did.
+    /// When it was dead, or doesn't end well.
     #[must_use]
-    pub fn log(&self) -> String {
-        self.log.lock().expect("nobody panicked").clone()
+    pub fn end(self) -> String {
+        let Self { mut child, log, .. } = self;
+        kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).expect("the exporter lives");
+        let log = log.join().expect("its log");
+        assert!(child.0.wait().expect("its end").success(), "{log}");
+        log
     }
 
     /// The text of `/metrics`.

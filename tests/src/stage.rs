@@ -32,7 +32,16 @@ impl Stage {
     /// When `/dev/shm` can't be used.
     #[must_use]
     pub fn new() -> Self {
-        let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+        Self::within(Path::new("/dev/shm"))
+    }
+
+    /// One with its directory in this one.
+    ///
+    /// # Panics
+    /// When it can't be used.
+    #[must_use]
+    pub fn within(place: &Path) -> Self {
+        let directory = tempfile::tempdir_in(place).expect("a directory");
         let listener = UnixListener::bind(directory.path().join("control")).expect("a socket");
         let timeout = TimeVal::new(PATIENCE.as_secs() as i64, 0);
         setsockopt(&listener, ReceiveTimeout, &timeout).expect("a time limit");
@@ -321,6 +330,17 @@ impl Peer {
     /// When it is dead.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid), signal).expect("the peer lives");
+    }
+
+    /// Waits until it has ended, if a signal will end it or has: which one.
+    ///
+    /// # Panics
+    /// When it was forked, or ends otherwise, or doesn't.
+    #[must_use]
+    pub fn death(mut self) -> i32 {
+        let child = self.child.as_mut().expect("a child of ours");
+        let status = wait_for("a death", || child.0.try_wait().expect("a child"));
+        std::os::unix::process::ExitStatusExt::signal(&status).expect("a signal")
     }
 
     /// Lets it end by itself.
