@@ -124,13 +124,15 @@ impl Scene {
         assert_whole(&seen);
         let shown = GaugeMode::EVERY.map(|mode| names(mode, &values(&seen, mode.name())));
         let mut page = String::new();
-        let count = wait_up_to_5_s(|| {
+        let start = Instant::now();
+        let count = wait_for("the exporter to show what a new reader sees", || {
             page = self.exporter.metrics();
             let same = GaugeMode::EVERY.map(|mode| names(mode, &exposed(&page, mode.name()))) == shown;
             let processes = sample(&page, &processes_metric(&self.stage))?;
+            let is_late = start.elapsed() > Duration::from_secs(30);
+            assert!(!is_late, "a new reader sees {shown:?}, the exporter {page}");
             (same && processes == self.holders(&seen).len() as f64).then_some(processes)
         });
-        let count = count.unwrap_or_else(|| panic!("a new reader sees {shown:?}, the exporter {page}"));
         Shown { modes: shown, processes: count as usize, holders: self.holders(&seen) }
     }
 
@@ -162,16 +164,6 @@ fn start_exporter(place: Where, path: &str) -> Exporter {
 
 fn processes_metric(stage: &Stage) -> String {
     format!("dyn_metrics_processes{{segment=\"{}\"}}", stage.segment().display())
-}
-
-fn wait_up_to_5_s<T>(mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    let start = Instant::now();
-    loop {
-        match ready() {
-            None if start.elapsed() < Duration::from_secs(5) => std::thread::sleep(Duration::from_millis(50)),
-            done => return done,
-        }
-    }
 }
 
 /// What one look shows.
