@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState};
+use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState, Statistic};
 
 use crate::buffers::Buffers;
 use crate::gzip::Gzip;
@@ -34,6 +34,8 @@ pub(crate) struct SegmentView {
     pub(crate) processes_alive: usize,
     pub(crate) bytes_used: u64,
     pub(crate) bytes_free: u64,
+    /// Registrations, gauges and blocks that found no space.
+    pub(crate) without_space: u64,
     /// The first parts of it that were ever skipped, each in words.
     pub(crate) skipped: Vec<String>,
     /// How many parts of it were ever skipped.
@@ -110,10 +112,17 @@ impl From<&SegmentReport> for SegmentView {
             processes_alive: report.processes_alive(),
             bytes_used: report.bytes_used,
             bytes_free: report.bytes_free,
+            without_space: without_space(report),
             skipped: report.skipped.iter().map(ToString::to_string).collect(),
             skipped_total: 0,
         }
     }
+}
+
+fn without_space(report: &SegmentReport) -> u64 {
+    const COUNTED: [Statistic; 3] = [Statistic::RefusedFull, Statistic::PrivateFull, Statistic::BlockFailed];
+    let counted = report.statistics.iter().filter(|(statistic, _)| COUNTED.contains(statistic));
+    counted.fold(0, |sum, (_, count)| sum.saturating_add(*count))
 }
 
 impl From<&SegmentState> for State {
@@ -143,6 +152,7 @@ impl SegmentView {
             processes_alive: 5,
             bytes_used: 65_536,
             bytes_free: 1_507_328,
+            without_space: 0,
             skipped: Vec::new(),
             skipped_total: 0,
         }

@@ -1,6 +1,6 @@
 //! One log line for each thing that happens to a segment, none for each scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use dyn_metrics_reader::{LeftOut, LeftOutReason};
@@ -12,6 +12,8 @@ use crate::segments::{SegmentView, State};
 #[derive(Default)]
 pub(crate) struct Watch {
     known: BTreeMap<String, SegmentView>,
+    /// Segments without space of which that was told.
+    full: BTreeSet<String>,
     unmatched: Vec<String>,
     left_out: BTreeMap<LeftOutReason, usize>,
 }
@@ -35,6 +37,8 @@ enum Event {
     Gone,
     /// There, and not readable.
     Bad(String),
+    /// So much found no space in it, of which so many bytes are left.
+    Full { refused: u64, free: u64 },
     /// So many parts of it are not readable, one of which is told.
     PartsSkipped(u64, String),
 }
@@ -67,6 +71,9 @@ impl Watch {
                 Event::Gone => tracing::warn!(?segment, "segment is gone"),
                 Event::Bad(reason) => tracing::warn!(?segment, ?reason, "segment skipped"),
                 Event::Copy(of) => tracing::warn!(?segment, ?of, "segment is a copy, left out"),
+                Event::Full { refused, free } => {
+                    tracing::warn!(?segment, refused, free, "segment has no space left");
+                }
                 Event::PartsSkipped(parts, first) => {
                     tracing::warn!(?segment, parts, ?first, "parts of a segment skipped");
                 }
@@ -100,9 +107,20 @@ impl Watch {
         let mut events = Vec::new();
         for (label, segment) in &now {
             let before = self.known.get(label);
-            let told = change(before, segment).into_iter().chain(newly_skipped(before, segment));
+            let full = newly_full(before, segment, self.full.contains(label));
+            let (refused, free) = (segment.without_space, segment.bytes_free);
+            let full_event = (full == Some(true)).then_some(Event::Full { refused, free });
+            let is_known = |event: &Event| *event == Event::Unlinked && self.has_told_of_unlinked(segment);
+            let change = change(before, segment).filter(|event| !is_known(event));
+            let told = change.into_iter().chain(newly_skipped(before, segment)).chain(full_event);
             events.extend(told.map(|event| (label.clone(), event)));
+            match full {
+                Some(true) => drop(self.full.insert(label.clone())),
+                Some(false) => drop(self.full.remove(label)),
+                None => (),
+            }
         }
+        self.full.retain(|label| now.contains_key(label));
         for (label, segment) in &self.known {
             if !now.contains_key(label) && segment.state != State::Missing {
                 events.push((label.clone(), Event::Gone));
@@ -113,13 +131,20 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Whether this file is known to have lost its name, perhaps under another label: a new file has got its own.
+    fn has_told_of_unlinked(&self, segment: &SegmentView) -> bool {
+        self.known.values().any(|known| known.id == segment.id && known.state == State::Unlinked)
+    }
+}
+
 fn change(before: Option<&SegmentView>, now: &SegmentView) -> Option<Event> {
     let was_served = before.is_some_and(|before| before.state.is_served());
     if let Some(before) = before {
         if was_served && now.state.is_served() && before.id != now.id {
             return Some(Event::Replaced);
         }
-        if before.state == now.state {
+        if is_same(&before.state, &now.state) {
             return None;
         }
     }
@@ -135,6 +160,33 @@ fn change(before: Option<&SegmentView>, now: &SegmentView) -> Option<Event> {
         State::Missing => Event::Gone,
         State::Bad(reason) => Event::Bad(reason.clone()),
     })
+}
+
+/// Whether two states are told in the same words, numbers aside: those of a file that somebody writes change all the
+/// time.
+fn is_same(before: &State, now: &State) -> bool {
+    match (before, now) {
+        (State::Bad(before), State::Bad(now)) => words(before).eq(words(now)),
+        _ => before == now,
+    }
+}
+
+/// The words of a text without the numbers.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether a segment that had space, or isn't known to have none (`told`), has none now; no news is none.
+fn newly_full(before: Option<&SegmentView>, now: &SegmentView, told: bool) -> Option<bool> {
+    let is_tight = now.bytes_free < (now.bytes_used + now.bytes_free) / 10;
+    let before = before.filter(|before| before.id == now.id);
+    let grew = before.map_or(is_tight && now.without_space > 0, |b| now.without_space > b.without_space);
+    match told {
+        false if grew => Some(true),
+        true if !grew && !is_tight => Some(false),
+        _ => None,
+    }
 }
 
 /// One line for all of them. The reader's count only grows while the file is the same, and its list up to a limit.
@@ -212,6 +264,49 @@ mod tests {
             (Some(superseded.clone()), Some(Event::Superseded)),
             (Some(superseded), None),
         ]);
+    }
+
+    #[test]
+    fn a_file_that_changes_all_the_time_is_told_of_once() {
+        let told = |reason: &str| Some(Event::Bad(reason.to_owned()));
+        tell([
+            (
+                Some(bad("too short: found 5 bytes, expected 4096")),
+                told("too short: found 5 bytes, expected 4096"),
+            ),
+            (Some(bad("too short: found 9 bytes, expected 4096")), None),
+            (Some(bad("corrupt at offset 9: found 0x5b")), told("corrupt at offset 9: found 0x5b")),
+            (Some(bad("corrupt at offset 8: found 0xa")), None),
+        ]);
+    }
+
+    #[test]
+    fn a_segment_without_space_is_told_of_once_until_it_has_some() {
+        let full = |without_space, bytes_free| {
+            Some(SegmentView { without_space, bytes_free, bytes_used: 1000, ..good(1) })
+        };
+        let told = |refused, free| Some(Event::Full { refused, free });
+        tell([
+            (full(7, 9000), Some(MAPPED)),
+            (full(8, 5), told(8, 5)),
+            (full(9, 5), None),
+            (full(9, 5), None),
+            (full(9, 9000), None),
+            (full(9, 9000), None),
+            (full(10, 9000), told(10, 9000)),
+        ]);
+    }
+
+    #[test]
+    fn what_lost_its_name_is_told_of_once_also_when_a_new_file_takes_its_label() {
+        let mut watch = Watch::default();
+        let unlinked =
+            |label: &str| SegmentView { label: label.to_owned(), state: State::Unlinked, ..good(1) };
+        let told =
+            |events: Vec<(String, Event)>| events.into_iter().map(|(_, event)| event).collect::<Vec<_>>();
+        assert_eq!(told(watch.events(&[good(1)])), [MAPPED]);
+        assert_eq!(told(watch.events(&[unlinked(LABEL)])), [Event::Unlinked]);
+        assert_eq!(told(watch.events(&[good(2), unlinked("other")])), [Event::Replaced]);
     }
 
     #[test]

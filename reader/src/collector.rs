@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 
 use crate::discover::{Expected, Group, discover};
 use crate::encode::text::Page;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::file::{FileId, Stat};
 use crate::left_out::{LeftOut, LeftOutReason};
 use crate::merge::Plan;
@@ -45,6 +45,8 @@ pub struct Collector {
     /// Followed, but copies of others: not served.
     copies: Vec<Followed>,
     foreign: Foreign,
+    /// Files that were truncated while they were served, and what was found then.
+    shrunk: HashMap<FileId, Error>,
     opened: u64,
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
@@ -109,6 +111,7 @@ impl Collector {
             followed: Vec::new(),
             copies: Vec::new(),
             foreign: Foreign::new(),
+            shrunk: HashMap::new(),
             opened: 0,
             plan: Plan::default(),
             plan_of: Vec::new(),
@@ -168,6 +171,7 @@ impl Collector {
             }
         }
         self.foreign = search.foreign;
+        self.shrunk = search.shrunk;
         self.place_unlinked(&groups);
         (search.failures, patterns, search.left_out)
     }
@@ -209,12 +213,26 @@ impl Collector {
 
     fn open(&mut self, path: &Path, place: Place, rank: usize, group: &Group, search: &mut Search) {
         let before = Stat::of(path);
-        match Segment::open(path) {
+        // Said in the same words for as long as the file is there, also where nothing else could be said of it now.
+        let shrank =
+            before.and_then(|stat| self.shrunk.get(&stat.id).map(|shrank| (stat.id, shrank.clone())));
+        search.shrunk.extend(shrank.clone());
+        let found = Segment::open(path).map_err(|error| match &shrank {
+            Some((_, shrank)) if matches!(error, Error::Format { .. }) => shrank.clone(),
+            _ => error,
+        });
+        match found {
             // Asked again of what was opened, which may be another file than the one before.
             Ok(segment) if !self.trusts(segment.file.uid(), place, group) => {
                 search.left_out.add(path, LeftOutReason::Owner);
             }
-            Ok(segment) => {
+            Ok(mut segment) => {
+                if let Some((id, shrank)) = &shrank
+                    && segment.file.id() == *id
+                {
+                    segment.note_truncation(shrank);
+                    search.shrunk.remove(id);
+                }
                 self.opened += 1;
                 self.followed.push(Followed {
                     segment,
@@ -257,11 +275,11 @@ impl Collector {
     /// Reads what is new in each segment; segments that can't be read any more, and unlinked ones without
     /// processes, are let go.
     fn refresh(&mut self, failures: &mut Vec<Failure>) {
-        let clock = self.clock.as_ref();
-        self.followed.retain_mut(|followed| match followed.segment.refresh(clock) {
+        let Self { clock, followed, shrunk, opened, .. } = self;
+        followed.retain_mut(|followed| match followed.refresh(clock.as_ref(), opened) {
             Ok(()) => followed.place != Place::Unlinked || followed.segment.is_in_use(),
             Err(error) => {
-                failures.push(followed.failure(error));
+                failures.push(followed.failure(error, shrunk));
                 false
             }
         });
@@ -328,8 +346,9 @@ impl Collector {
         });
     }
 
-    /// Reads all values, again without a segment that shrank meanwhile, and returns the number of samples.
+    /// Reads all values, again where a segment shrank meanwhile, and returns the number of samples.
     fn read(&mut self, failures: &mut Vec<Failure>, sink: &mut impl Sink) -> usize {
+        let mut is_first = true;
         loop {
             sink.restart();
             let key: Vec<_> = self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect();
@@ -341,17 +360,21 @@ impl Collector {
                 self.plan_of = key;
             }
             let samples = values::read(&mut self.plan, &mut readings, &groups, &mut self.scratch, sink);
-            let before = self.followed.len();
-            self.followed.retain(|followed| match followed.segment.check_intact() {
-                Ok(()) => true,
-                Err(error) => {
-                    failures.push(followed.failure(error));
-                    false
-                }
+            let Self { clock, followed, shrunk, opened, .. } = self;
+            let mut is_intact = true;
+            followed.retain_mut(|followed| {
+                let Err(error) = followed.segment.check_intact() else { return true };
+                is_intact = false;
+                let again = match is_first {
+                    true => followed.start_again(error, clock.as_ref(), opened),
+                    false => Err(error),
+                };
+                again.map_err(|error| failures.push(followed.failure(error, shrunk))).is_ok()
             });
-            if self.followed.len() == before {
+            if is_intact {
                 return samples;
             }
+            is_first = false;
         }
     }
 
@@ -371,7 +394,22 @@ impl Followed {
         self.rank
     }
 
-    fn failure(&self, error: Error) -> Failure {
+    /// Reads what is new; of a file that was truncated what is left, as of another file.
+    fn refresh(&mut self, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {
+        self.segment.refresh(clock).or_else(|error| self.start_again(error, clock, opened))
+    }
+
+    fn start_again(&mut self, error: Error, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {
+        self.segment.start_again(error, clock)?;
+        *opened += 1;
+        self.serial = *opened;
+        Ok(())
+    }
+
+    fn failure(&self, error: Error, shrunk: &mut HashMap<FileId, Error>) -> Failure {
+        if matches!(error, Error::Shrank { .. }) {
+            shrunk.insert(self.segment.file.id(), error.clone());
+        }
         Failure {
             rank: self.rank,
             path: self.segment.file.path().to_owned(),
@@ -386,6 +424,7 @@ impl Followed {
 struct Search {
     failures: Vec<Failure>,
     foreign: Foreign,
+    shrunk: HashMap<FileId, Error>,
     left_out: LeftOut,
 }
 

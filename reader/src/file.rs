@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use dyn_metrics_layout::header::{self, Header};
 use dyn_metrics_layout::process::{USERS_LOCK, lock_offset};
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{Whence, lseek};
 
@@ -25,6 +26,8 @@ pub(crate) struct SegmentFile {
     path: PathBuf,
     id: FileId,
     uid: u32,
+    /// Whether its filesystem is one in memory, which tells exactly what is allocated.
+    is_in_memory: bool,
     header: Header,
     header_bytes: Box<[u8]>,
 }
@@ -40,12 +43,23 @@ impl SegmentFile {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)
             .map_err(|error| failed(path, "open", error))?;
+        Self::of(file, path)
+    }
+
+    /// The same file with the header that it has now.
+    pub(crate) fn again(&self) -> Result<Self> {
+        let file = self.file.try_clone().map_err(|error| failed(&self.path, "open", error))?;
+        Self::of(file, &self.path)
+    }
+
+    fn of(file: File, path: &Path) -> Result<Self> {
         let meta = file.metadata().map_err(|error| failed(path, "stat", error))?;
         expect_regular(path, &meta)?;
         let header_bytes = read_start(&file).map_err(|error| failed(path, "read", error))?;
         let header = Header::decode(&header_bytes, meta.len()).map_err(|e| Error::format(path, e))?;
         let (path, id, uid) = (path.to_owned(), id_of(&meta), meta.uid());
-        Ok(Self { file, path, id, uid, header, header_bytes })
+        let is_in_memory = fstatfs(&file).is_ok_and(|stat| stat.filesystem_type() == TMPFS_MAGIC);
+        Ok(Self { file, path, id, uid, is_in_memory, header, header_bytes })
     }
 
     pub(crate) const fn id(&self) -> FileId {
@@ -95,6 +109,12 @@ impl SegmentFile {
     pub(crate) fn full_len(&self) -> Result<u64> {
         let meta = self.file.metadata().map_err(|error| failed(&self.path, "stat", error))?;
         Ok(meta.len())
+    }
+
+    /// Bytes that are allocated for it; none where the filesystem doesn't tell exactly.
+    pub(crate) fn allocated(&self) -> Option<u64> {
+        let meta = self.file.metadata().ok().filter(|_| self.is_in_memory)?;
+        Some(meta.blocks().saturating_mul(512))
     }
 
     /// Fills `out` from `offset`; false when the file ends before.

@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     sums: Vec<u64>,
     pub(crate) processes: Processes,
     taken: Ranges,
+    /// Most bytes that were ever seen allocated for the file.
+    allocated: u64,
     pub(crate) log: SkipLog,
 }
 
@@ -38,12 +40,42 @@ impl Segment {
 
     /// Opens and maps the segment at `path`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = SegmentFile::open(path)?;
+        Self::of(SegmentFile::open(path)?)
+    }
+
+    fn of(file: SegmentFile) -> Result<Self> {
         let map = map(&file, file.len()?)?;
         let mut log = SkipLog::default();
         let catalog = Catalog::new(common_labels(&file, &mut log));
         let (extents, processes, taken) = (Extents::default(), Processes::default(), Ranges::default());
-        Ok(Self { file, map, catalog, extents, sums: Vec::new(), processes, taken, log })
+        Ok(Self { file, map, catalog, extents, sums: Vec::new(), processes, taken, allocated: 0, log })
+    }
+
+    /// Notes that the file has become shorter than it was when `shrank` was found.
+    pub(crate) fn note_truncation(&mut self, shrank: &Error) {
+        let Error::Shrank { found, expected, .. } = shrank else { return };
+        if found < expected {
+            let what = format_args!("found {found} bytes, expected {expected}: somebody truncated the file");
+            self.log.note(Reason::Truncated, *found, what);
+        } else {
+            // Grown again meanwhile; or a hole that a filesystem without space can't fill.
+            self.log.note(Reason::Hole, 0, "a page was gone when it was read: somebody punched a hole");
+        }
+    }
+
+    /// Reads what is left of a file that was truncated from the start.
+    ///
+    /// # Errors
+    /// `shrank` itself when nothing is left that can be read, or something else is wrong.
+    pub(crate) fn start_again(&mut self, shrank: Error, clock: &dyn Fn() -> Instant) -> Result<()> {
+        if !matches!(shrank, Error::Shrank { .. }) {
+            return Err(shrank);
+        }
+        let Ok(mut again) = self.file.again().and_then(Self::of) else { return Err(shrank) };
+        again.log = std::mem::take(&mut self.log);
+        again.note_truncation(&shrank);
+        *self = again;
+        self.refresh(clock).map_err(|_| shrank)
     }
 
     /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables.
@@ -53,11 +85,33 @@ impl Segment {
         if len > self.map.len() {
             self.map = map(&self.file, len)?;
         }
+        self.look_for_holes();
         let source = Source { file: &self.file, map: &self.map };
         self.processes.refresh(source, clock());
         self.catalog.refresh(source, &mut self.taken, &mut self.log);
         self.extents.refresh(source, &mut self.catalog, &mut self.taken, &mut self.log);
         Ok(())
+    }
+
+    /// Notes that the file has lost bytes and not its length: by a hole that was punched, or because it was truncated and
+    /// grown again. A writer makes a file whole when it attaches, so none has holes that is in use.
+    ///
+    /// What a writer stores into again is allocated again: a hole there can't be told from values that were reset.
+    fn look_for_holes(&mut self) {
+        let Some(found) = self.file.allocated() else { return };
+        let before = self.allocated;
+        self.allocated = before.max(found);
+        let len = self.map.len();
+        if found >= len {
+            return;
+        }
+        let expected = if self.file.is_in_use() { len } else { before.min(len) };
+        if found < expected {
+            let what = format_args!(
+                "found {found} bytes allocated, expected {expected}: somebody punched a hole, or truncated the file"
+            );
+            self.log.note(Reason::Hole, 0, what);
+        }
     }
 
     /// Whether everything that was read since the last look can be trusted.

@@ -39,6 +39,10 @@ pub enum Reason {
     CommonLabels,
     /// A superseded file that can't be read.
     Segment,
+    /// The end of a file that somebody truncated.
+    Truncated,
+    /// Bytes that somebody took out of a file in use.
+    Hole,
 }
 
 impl Reason {
@@ -59,6 +63,8 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::CommonLabels => "common_labels",
             Self::Segment => "segment",
+            Self::Truncated => "truncated",
+            Self::Hole => "hole",
         }
     }
 }

@@ -94,6 +94,40 @@ pub fn limit(what: &str, soft: u64) -> nix::Result<()> {
     setrlimit(resource, soft, hard)
 }
 
+/// Lets every descriptor from 3 on live through exec; how many they are.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn leak_descriptors() -> std::io::Result<usize> {
+    let entries =
+        std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let open: Vec<libc::c_int> = entries.filter_map(|name| name.parse().ok()).filter(|fd| *fd > 2).collect();
+    let leak = |fd: &&libc::c_int| {
+        // SAFETY: changes a flag of a descriptor; that of the directory is closed by now, which is an error.
+        unsafe { libc::fcntl(**fd, libc::F_SETFD, 0) == 0 }
+    };
+    Ok(open.iter().filter(leak).count())
+}
+
+/// Becomes another user, in one group alone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn become_other(uid: u32, gid: u32) -> nix::Result<()> {
+    let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(gid, gid, gid)?;
+    nix::unistd::setresuid(uid, uid, uid)
+}
+
+/// Ends this thread alone, even where it is the process's first.
+pub fn end_this_thread() -> ! {
+    loop {
+        // SAFETY: the thread's stack and what others borrow of it stay as they are; nothing of it runs any more.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
 /// Whether `work` leaves `errno` as it was.
 pub fn keeps_errno(work: impl FnOnce()) -> bool {
     Errno::set_raw(4242);

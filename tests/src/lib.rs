@@ -2,7 +2,9 @@
 
 pub mod bytes;
 pub mod delays;
+pub mod document;
 pub mod every_kind;
+pub mod filesystems;
 pub mod forks;
 pub mod golden;
 pub mod host;

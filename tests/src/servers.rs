@@ -2,9 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::IntoRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A child process that doesn't outlive its guard.
 #[derive(Debug)]
@@ -31,6 +37,19 @@ pub fn program(name: &str) -> PathBuf {
     path.push(name);
     assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
     path
+}
+
+/// A program of this workspace, to be run as another user in one group, who need not reach its path. Needs root.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program_as(name: &str, uid: u32, gid: u32) -> Command {
+    let file = std::fs::File::open(program(name)).expect("the program");
+    let file = nix::unistd::dup(&file).expect("a descriptor that lives through exec").into_raw_fd();
+    let mut command = Command::new(format!("/proc/self/fd/{file}"));
+    command.uid(uid).gid(gid).current_dir("/");
+    command
 }
 
 /// Whether `name` is on PATH. In CI a missing tool is a failure.
@@ -108,6 +127,7 @@ pub struct Exporter {
     pub child: Guard,
     /// Where it listens.
     pub address: SocketAddr,
+    log: JoinHandle<String>,
 }
 
 impl Exporter {
@@ -117,22 +137,51 @@ impl Exporter {
     /// When it doesn't start.
     #[must_use]
     pub fn start(patterns: &[&str]) -> Self {
-        let mut command = Command::new(program("dyn-metrics-exporter"));
+        Self::start_by(Command::new(program("dyn-metrics-exporter")), patterns)
+    }
+
+    /// As [`Self::start`], as another user in one group. Needs root.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    #[must_use]
+    pub fn start_as(uid: u32, gid: u32, patterns: &[&str]) -> Self {
+        Self::start_by(program_as("dyn-metrics-exporter", uid, gid), patterns)
+    }
+
+    fn start_by(mut command: Command, patterns: &[&str]) -> Self {
         for pattern in patterns {
             command.args(["--shm", pattern]);
         }
         command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = Guard(command.spawn().expect("the exporter starts"));
         let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
+        let mut start = String::new();
         let address = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap_or(0) > 0, "the exporter ended before it listened");
-            if let Some((_, rest)) = line.split_once("listening address=") {
+            let before = start.len();
+            assert!(log.read_line(&mut start).unwrap_or(0) > 0, "the exporter ended: {start}");
+            if let Some((_, rest)) = start[before..].split_once("listening address=") {
                 break rest.split_whitespace().next().and_then(|a| a.parse().ok()).expect("an address");
             }
         };
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        let log = std::thread::spawn(move || {
+            log.read_to_string(&mut start).expect("UTF-8");
+            start
+        });
+        Self { child, address, log }
+    }
+
+    /// Asks it to stop, as its supervisor would; all that it has logged.
+    ///
+    /// # Panics
+    /// When it was dead, or doesn't end well.
+    #[must_use]
+    pub fn end(self) -> String {
+        let Self { mut child, log, .. } = self;
+        kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).expect("the exporter lives");
+        let log = log.join().expect("its log");
+        assert!(child.0.wait().expect("its end").success(), "{log}");
+        log
     }
 
     /// The text of `/metrics`.

@@ -32,7 +32,16 @@ impl Stage {
     /// When `/dev/shm` can't be used.
     #[must_use]
     pub fn new() -> Self {
-        let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+        Self::within(Path::new("/dev/shm"))
+    }
+
+    /// One with its directory in this one.
+    ///
+    /// # Panics
+    /// When it can't be used.
+    #[must_use]
+    pub fn within(place: &Path) -> Self {
+        let directory = tempfile::tempdir_in(place).expect("a directory");
         let listener = UnixListener::bind(directory.path().join("control")).expect("a socket");
         let timeout = TimeVal::new(PATIENCE.as_secs() as i64, 0);
         setsockopt(&listener, ReceiveTimeout, &timeout).expect("a time limit");
@@ -112,9 +121,30 @@ impl Stage {
     /// When it can't attach.
     #[must_use]
     pub fn namespaced_peer(&self) -> Peer {
+        self.namespaced_peer_with(&[])
+    }
+
+    /// As [`Self::namespaced_peer`], with options for opening.
+    ///
+    /// # Panics
+    /// When it can't attach.
+    #[must_use]
+    pub fn namespaced_peer_with(&self, options: &[&str]) -> Peer {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child"]).arg(program("peer"));
-        self.start(command, &self.segment(), &[]).expect("the peer attaches")
+        self.start(command, &self.segment(), options).expect("the peer attaches")
+    }
+
+    /// As [`Self::peer_with`], as another user in one group. Needs root.
+    ///
+    /// # Panics
+    /// When it can't attach.
+    #[must_use]
+    pub fn peer_as(&self, uid: u32, gid: u32, options: &[&str]) -> Peer {
+        let mut peer = self.spawn(Command::new(program("peer")), options);
+        peer.done(&format!("become {uid} {gid}"));
+        peer.open(&self.segment(), options).expect("the peer attaches");
+        peer
     }
 
     /// As [`Self::peer`], where the kernel knows no rseq call.
@@ -128,21 +158,32 @@ impl Stage {
         self.start(command, &self.segment(), &[]).expect("the peer attaches")
     }
 
-    fn start(&self, mut command: Command, path: &Path, options: &[&str]) -> Result<Peer, String> {
+    fn start(&self, command: Command, path: &Path, options: &[&str]) -> Result<Peer, String> {
+        let mut peer = self.spawn(command, options);
+        peer.open(path, options)?;
+        Ok(peer)
+    }
+
+    /// A peer that has opened nothing yet.
+    ///
+    /// # Panics
+    /// When no process can be started.
+    #[must_use]
+    pub fn idle_peer(&self) -> Peer {
+        self.spawn(Command::new(program("peer")), &[])
+    }
+
+    fn spawn(&self, mut command: Command, options: &[&str]) -> Peer {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         command.arg("serve").arg(self.path("control")).current_dir(self.directory.path());
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-        let is_variable = |option: &str| option.starts_with(|c: char| c.is_ascii_uppercase());
         for variable in options.iter().filter(|option| is_variable(option)) {
             let (name, value) = variable.split_once('=').expect("NAME=value");
             command.env(name, value);
         }
         let child = Guard(command.spawn().expect("a peer starts"));
         drop(command); // it keeps the peer's end of the sockets
-        let mut peer = Peer { pid: child.0.id() as i32, child: Some(child), stream: stream(ours) };
-        let options: Vec<&str> = options.iter().copied().filter(|option| !is_variable(option)).collect();
-        peer.ask(&format!("open {} {}", path.display(), options.join(" ")))?;
-        Ok(peer)
+        Peer { pid: child.0.id() as i32, child: Some(child), stream: stream(ours) }
     }
 
     /// Forks a peer: the child.
@@ -174,6 +215,10 @@ pub fn snapshot(path: &Path) -> Snapshot {
     Collector::new(&[path.display().to_string()]).collect()
 }
 
+fn is_variable(option: &str) -> bool {
+    option.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
 fn stream(socket: UnixStream) -> BufReader<UnixStream> {
     socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     BufReader::new(socket)
@@ -189,6 +234,15 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Has it open a segment with these options.
+    ///
+    /// # Errors
+    /// What it says when it can't attach.
+    pub fn open(&mut self, path: &Path, options: &[&str]) -> Result<(), String> {
+        let options: Vec<&str> = options.iter().copied().filter(|option| !is_variable(option)).collect();
+        self.ask(&format!("open {} {}", path.display(), options.join(" "))).map(drop)
+    }
+
     /// Its pid.
     #[must_use]
     pub const fn pid(&self) -> i32 {
@@ -278,6 +332,17 @@ impl Peer {
         kill(Pid::from_raw(self.pid), signal).expect("the peer lives");
     }
 
+    /// Waits until it has ended, if a signal will end it or has: which one.
+    ///
+    /// # Panics
+    /// When it was forked, or ends otherwise, or doesn't.
+    #[must_use]
+    pub fn death(mut self) -> i32 {
+        let child = self.child.as_mut().expect("a child of ours");
+        let status = wait_for("a death", || child.0.try_wait().expect("a child"));
+        std::os::unix::process::ExitStatusExt::signal(&status).expect("a signal")
+    }
+
     /// Lets it end by itself.
     ///
     /// # Panics
@@ -320,6 +385,19 @@ pub fn wait_until_stopped(pid: i32) {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T')).then_some(())
     });
+}
+
+/// The clock that stamps `mostrecent` ticks a few hundred times a second: waits for the next tick.
+///
+/// # Panics
+/// When there is no such clock.
+pub fn next_tick() {
+    use nix::time::{ClockId, clock_gettime};
+    let now = || clock_gettime(ClockId::CLOCK_REALTIME_COARSE).expect("the time");
+    let start = now();
+    while now() == start {
+        std::hint::spin_loop();
+    }
 }
 
 /// Slots whose lock byte somebody holds, as the kernel says it.

@@ -5,7 +5,7 @@ use dyn_metrics_tests::reading::{
     assert_sound, assert_whole, by_pid, number, segment, series, statistic, total,
 };
 use dyn_metrics_tests::servers::wait_for;
-use dyn_metrics_tests::stage::{Peer, Stage, held_slots};
+use dyn_metrics_tests::stage::{Peer, Stage, held_slots, next_tick};
 
 fn wait_for_slots(stage: &Stage, count: usize) {
     wait_for("slots", || (held_slots(&stage.segment()).len() == count).then_some(()));
@@ -35,16 +35,6 @@ fn pids(peers: &[(&Peer, f64)]) -> Vec<(String, f64)> {
     let mut pairs: Vec<_> = peers.iter().map(|(peer, value)| (peer.pid().to_string(), *value)).collect();
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
     pairs
-}
-
-/// The clock that stamps `mostrecent` ticks a few hundred times a second: waits for the next tick.
-fn next_tick() {
-    use nix::time::{ClockId, clock_gettime};
-    let now = || clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap();
-    let start = now();
-    while now() == start {
-        std::hint::spin_loop();
-    }
 }
 
 fn combines(kind: &str, scale: f64) {

@@ -5,7 +5,7 @@ use dyn_metrics_layout::header::{
 };
 use dyn_metrics_layout::record::check_labels;
 
-use super::{HeaderWords, Inspection, check_reserved, word_at};
+use super::{Findings, HeaderWords, Inspection, check_reserved, word_at};
 
 /// Offset of the common labels.
 const COMMON_LABELS: u64 = 1024;
@@ -56,6 +56,18 @@ fn check_words(inspection: &mut Inspection, words: &HeaderWords) {
         );
         findings.fault(header.max_bytes, what);
     }
+    let is_in_use = inspection.slots.iter().any(|slot| slot.held) || inspection.bytes.file.is_in_use();
+    if let Some(found) = inspection.bytes.file.allocated()
+        && found < inspection.bytes.len()
+        && is_in_use
+    {
+        let what = format!(
+            "allocated bytes: found {found}, expected {}, as it is in use: somebody punched a hole, or truncated it",
+            inspection.bytes.len()
+        );
+        findings.fault(0, what);
+    }
+    check_refusals(words, findings);
     if words.state != STATE_CURRENT && words.state != STATE_SUPERSEDED {
         findings.fault(STATE, format_args!("state: found {}, expected 0 or 1", words.state));
     }
@@ -63,6 +75,19 @@ fn check_words(inspection: &mut Inspection, words: &HeaderWords) {
         if *value != 0 {
             // A newer writer may count more than this version knows.
             findings.note(STATISTICS + 8 * number as u64, format_args!("unknown statistic: found {value}"));
+        }
+    }
+}
+
+/// Notes what had no room: nothing of it is damage.
+fn check_refusals(words: &HeaderWords, findings: &mut Findings) {
+    for (statistic, what) in [
+        (Statistic::RefusedFull, "registrations refused for want of space"),
+        (Statistic::PrivateFull, "gauges kept private for want of space"),
+    ] {
+        let count = words.statistics.get(statistic as usize).copied().unwrap_or(0);
+        if count > 0 {
+            findings.note(statistic.offset(), format_args!("{what}: found {count} so far"));
         }
     }
 }

@@ -50,8 +50,16 @@ fn main() -> Outcome<()> {
 }
 
 /// Reads and answers commands until the input ends.
-fn serve(mut session: Session, socket: UnixStream) -> Outcome<()> {
-    let mut stream = BufReader::new(socket);
+fn serve(session: Session, socket: UnixStream) -> Outcome<()> {
+    serve_from(session, BufReader::new(socket))
+}
+
+/// Ends the process, whose first thread has ended.
+fn end_as(outcome: Outcome<()>) {
+    std::process::exit(i32::from(outcome.is_err()));
+}
+
+fn serve_from(mut session: Session, mut stream: BufReader<UnixStream>) -> Outcome<()> {
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -64,6 +72,12 @@ fn serve(mut session: Session, socket: UnixStream) -> Outcome<()> {
                 // Its descriptor is closed already.
                 std::mem::forget(std::mem::replace(&mut stream, BufReader::new(socket)));
                 "ok".to_owned()
+            }
+            Ok(Answer::Alone) => {
+                writeln!(stream.get_mut(), "ok")?;
+                line.clear();
+                std::thread::spawn(move || end_as(serve_from(session, stream)));
+                host::end_this_thread();
             }
             Ok(Answer::Child) => {
                 // The parent answers. Ours becomes descriptor 0, as the parent's was.
@@ -87,6 +101,8 @@ enum Answer {
     Child,
     /// Commands come from here now.
     Moved(UnixStream),
+    /// The process goes on without its first thread.
+    Alone,
 }
 
 fn text(value: impl ToString) -> Outcome<Answer> {
@@ -247,8 +263,22 @@ impl Session {
                 std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(add))));
                 text("")
             }
+            ["in-another-thread", ref words @ ..] => std::thread::scope(|scope| {
+                let done = scope.spawn(|| self.obey(words).map_err(|error| error.to_string())).join();
+                done.map_err(|_| "panicked")?.map_err(Into::into)
+            }),
+            ["end-first-thread"] => Ok(Answer::Alone),
             ["fork"] => self.fork(),
             ["exec"] => Err(std::process::Command::new(std::env::current_exe()?).arg("idle").exec().into()),
+            ["exec-and-serve"] => {
+                let mut command = std::process::Command::new(std::env::current_exe()?);
+                Err(command.arg("serve").arg(&self.control).exec().into())
+            }
+            // Lives on when this one dies, until the input of both ends.
+            ["spawn-idle"] => {
+                let mut command = std::process::Command::new(std::env::current_exe()?);
+                text(command.arg("idle").stdin(std::process::Stdio::inherit()).spawn()?.id())
+            }
             ["fork-while-registering", times] => {
                 text(forks::while_registering(self.registry()?, times.parse()?)?)
             }
@@ -275,6 +305,11 @@ impl Session {
             }
             ["replace-descriptors-by", path, count] => {
                 host::replace_descriptors_by(Path::new(path), count.parse()?)?;
+                text("")
+            }
+            ["leak-descriptors"] => text(host::leak_descriptors()?),
+            ["become", uid, gid] => {
+                host::become_other(uid.parse()?, gid.parse()?)?;
                 text("")
             }
             ["unregister-rseq"] => {
@@ -318,6 +353,8 @@ impl Session {
                 ("fresh", _) => builder.fresh(true),
                 ("force", _) => builder.force(true),
                 ("role", role) => builder.role(role),
+                ("group", gid) => builder.group(gid.parse()?),
+                ("allow_uid", uid) => builder.allow_uid(uid.parse()?),
                 ("processes", slots) => builder.processes(slots.parse()?),
                 ("max_bytes", bytes) => builder.max_bytes(bytes.parse()?),
                 ("max_series", series) => builder.max_series_per_family(series.parse()?),
