@@ -1,14 +1,20 @@
 //! One client: HTTP/1 over any stream, with limits on what it may send and how long it may take.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::http::App;
+use crate::http::{App, Body};
 use crate::room::Seat;
 use crate::timed::Timed;
 
@@ -18,46 +24,89 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Most header fields of one request; Prometheus sends about eight.
 const MAX_HEADERS: usize = 64;
 
+/// How long, and how many bytes of it, a client may go on sending after the last answer.
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_LINGER: u64 = 1024 * 1024;
+
 /// Serves one client until it leaves, breaks a limit, has to make room, or `stop` turns true and its request is
 /// answered.
 pub(crate) async fn serve<S>(stream: S, app: App, seat: Arc<Seat>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let working = Arc::clone(&seat);
-    let service = service_fn(move |request| {
-        working.work();
-        app.clone().respond(request)
-    });
-    // hyper's own header time-out would also end the pause between two scrapes: `Timed` tells them apart.
+    let mut stream = Timed::new(stream, Arc::clone(&seat));
+    let ended = {
+        let service = service_fn(|request| {
+            seat.work();
+            answer(app.clone(), &seat, request)
+        });
+        let mut connection = pin!(http().serve_connection(TokioIo::new(&mut stream), service));
+        tokio::select! {
+            // A request that has come goes before the wish that the connection may close.
+            biased;
+            ended = connection.as_mut() => ended,
+            () = seat.closed() => return tracing::debug!("slow connection closed to make room"),
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    if let Err(error) = &ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+    if ended.is_ok() || ended.is_err_and(|error| error.is_parse()) {
+        tokio::select! {
+            () = linger(stream.into_inner()) => {}
+            () = seat.closed() => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+}
+
+fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
+    // hyper's own header time-out would also end the pause between two scrapes: `Timed` tells them apart.
     http.header_read_timeout(None).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
     // A client that has sent all it wants may close its side and still read: `nc -N`, a shell's /dev/tcp.
     http.half_close(true);
-    let stream = TokioIo::new(Timed::new(stream, Arc::clone(&seat)));
-    let mut connection = std::pin::pin!(http.serve_connection(stream, service));
-    let stopped = async move {
-        // An error means that the server itself has gone, which is a stop too.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = seat.closed() => return tracing::debug!("idle connection closed to make room"),
-        () = stopped => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended early");
+    http
+}
+
+/// The application's answer, which says whether it is the last one.
+async fn answer<B>(app: App, seat: &Seat, request: Request<B>) -> Result<Response<Body>, Infallible> {
+    // Whatever stands behind a body is never taken for a request, whoever sees its end elsewhere.
+    let has_body = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        .iter()
+        .any(|field| request.headers().get(field).is_some_and(|value| value != "0"));
+    let mut response = app.respond(request).await?;
+    // Where others wait, a client that comes back later needs no place meanwhile.
+    if has_body || seat.is_crowded() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(response)
+}
+
+/// Returns when the server stops.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the server itself has gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Ends a connection, but for a while reads what its client still sends: to close it with bytes unread would reset it, and
+/// a reset can take from the client the answer that was sent before.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    // It fails where the client has closed already.
+    let _ = stream.shutdown().await;
+    let mut rest = stream.take(MAX_LINGER);
+    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{DuplexStream, duplex};
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
