@@ -1,6 +1,7 @@
 //! What the tests that cross crates and processes share.
 
 pub mod bytes;
+pub mod clients;
 pub mod delays;
 pub mod every_kind;
 pub mod forks;
@@ -10,7 +11,9 @@ pub mod reading;
 pub mod refusals;
 pub mod rseq;
 pub mod scene;
+pub mod served;
 pub mod servers;
 pub mod stage;
 pub mod steady;
+pub mod strict;
 pub mod work;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A child process that doesn't outlive its guard.
@@ -108,6 +109,7 @@ pub struct Exporter {
     pub child: Guard,
     /// Where it listens.
     pub address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Exporter {
@@ -117,22 +119,44 @@ impl Exporter {
     /// When it doesn't start.
     #[must_use]
     pub fn start(patterns: &[&str]) -> Self {
-        let mut command = Command::new(program("dyn-metrics-exporter"));
+        Self::start_by(Command::new(program("dyn-metrics-exporter")), patterns)
+    }
+
+    /// As [`Self::start`], by a command that runs it: with limits, as another user, ...
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    #[must_use]
+    pub fn start_by(mut command: Command, patterns: &[&str]) -> Self {
         for pattern in patterns {
             command.args(["--shm", pattern]);
         }
         command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = Guard(command.spawn().expect("the exporter starts"));
-        let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
+        let mut lines = BufReader::new(child.0.stderr.take().expect("a pipe")).lines();
+        let mut log = Vec::new();
         let address = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap_or(0) > 0, "the exporter ended before it listened");
-            if let Some((_, rest)) = line.split_once("listening address=") {
+            let line = lines.next().and_then(Result::ok);
+            log.push(line.unwrap_or_else(|| panic!("the exporter ended before it listened: {log:?}")));
+            if let Some((_, rest)) = log[log.len() - 1].split_once("listening address=") {
                 break rest.split_whitespace().next().and_then(|a| a.parse().ok()).expect("an address");
             }
         };
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        let log = Arc::new(Mutex::new(log));
+        let writer = Arc::clone(&log);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| writer.lock().expect("a log").push(line));
+        });
+        Self { child, address, log }
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Panics
+    /// Never: nobody panics who has the lock.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("a log").clone()
     }
 
     /// The text of `/metrics`.
