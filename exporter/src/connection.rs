@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -28,40 +29,69 @@ const MAX_HEADERS: usize = 64;
 const LINGER: Duration = Duration::from_secs(2);
 const MAX_LINGER: u64 = 1024 * 1024;
 
+/// What a client is served over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Has the coming end of the stream throw away what its client hasn't read, and tell the client so.
+    fn cut(&self);
+}
+
+impl Stream for TcpStream {
+    /// Otherwise the kernel would keep it for minutes, for a client that reads nothing.
+    fn cut(&self) {
+        // It fails where the client has gone.
+        let _ = self.set_zero_linger();
+    }
+}
+
 /// Serves one client until it leaves, breaks a limit, has to make room, or `stop` turns true and its request is
 /// answered.
 pub(crate) async fn serve<S>(stream: S, app: App, seat: Arc<Seat>, mut stop: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Stream,
 {
     let mut stream = Timed::new(stream, Arc::clone(&seat));
-    let ended = {
-        let service = service_fn(|request| {
-            seat.work();
-            answer(app.clone(), &seat, request)
-        });
-        let mut connection = pin!(http().serve_connection(TokioIo::new(&mut stream), service));
+    let ended = exchange(&mut stream, app, &seat, &mut stop).await;
+    let stream = stream.into_inner();
+    if seat.is_sending() {
+        stream.cut();
+    } else if ended {
         tokio::select! {
-            // A request that has come goes before the wish that the connection may close.
-            biased;
-            ended = connection.as_mut() => ended,
-            () = seat.closed() => return tracing::debug!("slow connection closed to make room"),
-            () = stopped(&mut stop) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            () = linger(stream) => {}
+            () = seat.closed() => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+}
+
+/// Requests and answers; whether they have come to their end, so that the last answer may be on its way.
+async fn exchange<S: Stream>(
+    stream: &mut Timed<S>,
+    app: App,
+    seat: &Arc<Seat>,
+    stop: &mut watch::Receiver<bool>,
+) -> bool {
+    let service = service_fn(|request| {
+        seat.work();
+        answer(app.clone(), seat, request)
+    });
+    let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        // A request that has come goes before the wish that the connection may close.
+        biased;
+        ended = connection.as_mut() => ended,
+        () = seat.closed() => {
+            tracing::debug!("slow connection closed to make room");
+            return false;
+        }
+        () = stopped(stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
     if let Err(error) = &ended {
         tracing::debug!(%error, "connection ended early");
     }
-    if ended.is_ok() || ended.is_err_and(|error| error.is_parse()) {
-        tokio::select! {
-            () = linger(stream.into_inner()) => {}
-            () = seat.closed() => {}
-            () = stopped(&mut stop) => {}
-        }
-    }
+    ended.is_ok() || ended.is_err_and(|error| error.is_parse())
 }
 
 fn http() -> http1::Builder {
@@ -95,7 +125,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Ends a connection, but for a while reads what its client still sends: to close it with bytes unread would reset it, and
 /// a reset can take from the client the answer that was sent before.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+async fn linger<S: Stream>(mut stream: S) {
     // It fails where the client has closed already.
     let _ = stream.shutdown().await;
     let mut rest = stream.take(MAX_LINGER);
@@ -117,6 +147,10 @@ mod tests {
     use crate::scrape::Scraper;
     use crate::self_metrics::Count;
     use crate::timed::{REQUEST, RESPONSE};
+
+    impl Stream for DuplexStream {
+        fn cut(&self) {}
+    }
 
     /// Buffer between client and server; smaller than the page.
     const BUFFER: usize = 32 * 1024;

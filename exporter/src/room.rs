@@ -178,6 +178,11 @@ impl Seat {
         self.room.is_crowded()
     }
 
+    /// Whether a part of an answer hasn't gone out.
+    pub(crate) fn is_sending(&self) -> bool {
+        matches!(*lock(&self.now), Now::Sending(..))
+    }
+
     /// Returns when the connection should close.
     pub(crate) async fn closed(&self) {
         while !self.is_asked() {
