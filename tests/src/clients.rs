@@ -18,6 +18,9 @@ pub const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
 /// How long a test waits for bytes before it gives up on them.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long Prometheus waits for a page unless told otherwise.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -201,6 +204,7 @@ impl Regular {
             while stopped.try_recv() == Err(TryRecvError::Empty) {
                 let began = Instant::now();
                 let mut client = Client::connect(address).map_err(|error| error.to_string())?;
+                client.stream().set_read_timeout(Some(SCRAPE_TIMEOUT)).map_err(|error| error.to_string())?;
                 let (page, _) =
                     client.scrape().map_err(|error| format!("page {}: {error}", scrapes.pages))?;
                 page.samples.get(expected).ok_or_else(|| format!("{expected} is missing"))?;

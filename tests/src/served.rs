@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use dyn_metrics::{Counter, Histogram, Opts, Registry};
+use tempfile::TempDir;
 
 use crate::servers::{Exporter, program};
 
@@ -23,16 +24,16 @@ pub struct Served {
     pub exporter: Exporter,
     /// The segment's path.
     pub path: PathBuf,
-    directory: tempfile::TempDir,
+    directory: TempDir,
     _registry: Registry,
 }
 
-/// A segment of so many counters and a histogram that anybody may read.
+/// A segment of so many counters, with so many bytes of labels each, and a histogram, that anybody may read.
 ///
 /// # Panics
 /// When it can't be made.
 #[must_use]
-pub fn segment(series: usize) -> (tempfile::TempDir, PathBuf, Registry) {
+pub fn segment(series: usize, bytes: usize) -> (TempDir, PathBuf, Registry) {
     let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("its owner may");
     let path = directory.path().join("segment");
@@ -40,7 +41,7 @@ pub fn segment(series: usize) -> (tempfile::TempDir, PathBuf, Registry) {
     let family =
         registry.family::<Counter>(&Opts::new("served_total", "Counted."), &["n"]).expect("a family");
     for n in 0..series {
-        family.with(&[&n.to_string()]).inc();
+        family.with(&[&format!("{n:0<bytes$}")]).inc();
     }
     let latency = registry.create::<Histogram>(&Opts::new("served_seconds", "Time.").bounds(&[0.1, 1.0]));
     latency.expect("a histogram").observe(0.5);
@@ -52,7 +53,7 @@ pub fn segment(series: usize) -> (tempfile::TempDir, PathBuf, Registry) {
 /// # Panics
 /// When the program can't be copied.
 #[must_use]
-pub fn as_nobody(directory: &tempfile::TempDir) -> Command {
+pub fn as_nobody(directory: &TempDir) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program("dyn-metrics-exporter"));
     }
@@ -65,22 +66,22 @@ pub fn as_nobody(directory: &tempfile::TempDir) -> Command {
 }
 
 impl Served {
-    /// Serves a segment of so many series, without rights.
+    /// Serves a small segment, without rights.
     ///
     /// # Panics
     /// When it can't.
     #[must_use]
-    pub fn start(series: usize) -> Self {
-        Self::start_by(series, |command| command)
+    pub fn start() -> Self {
+        Self::start_by(segment(100, 1), |command| command)
     }
 
-    /// As [`Self::start`], by what `wrap` makes of the command.
+    /// Serves this [`segment`], by what `wrap` makes of the command.
     ///
     /// # Panics
     /// When it can't.
     #[must_use]
-    pub fn start_by(series: usize, wrap: impl FnOnce(Command) -> Command) -> Self {
-        let (directory, path, registry) = segment(series);
+    pub fn start_by(segment: (TempDir, PathBuf, Registry), wrap: impl FnOnce(Command) -> Command) -> Self {
+        let (directory, path, registry) = segment;
         let programs = tempfile::tempdir().expect("a directory");
         fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).expect("its owner may");
         let command = wrap(as_nobody(&programs));

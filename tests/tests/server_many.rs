@@ -38,7 +38,7 @@ fn connect(served: &Served) -> Client {
 #[test]
 fn a_thousand_scrapes_at_once_all_succeed() {
     allow_descriptors(4096);
-    let served = Served::start(100);
+    let served = Served::start();
     let before = Use::of(&served.exporter);
     let address = served.exporter.address;
     at_once(CLIENTS, move || {
@@ -71,7 +71,7 @@ fn connected_and_asked(served: &Served) -> Vec<Client> {
 #[test]
 fn a_thousand_clients_that_connect_before_the_first_asks_all_succeed() {
     allow_descriptors(4096);
-    let served = Served::start(100);
+    let served = Served::start();
     let clients = connected_and_asked(&served);
     for (number, mut client) in clients.into_iter().enumerate() {
         let answer = client.answer(false).expect("an answer").expect("an answer before the end");
@@ -84,7 +84,7 @@ fn a_thousand_clients_that_connect_before_the_first_asks_all_succeed() {
 #[test]
 fn a_thousand_clients_that_keep_their_connections_are_told_before_these_are_closed() {
     allow_descriptors(4096);
-    let served = Served::start(100);
+    let served = Served::start();
     let address = served.exporter.address;
     at_once(CLIENTS, move || {
         let mut client = Client::connect(address).expect("a connection");
@@ -104,7 +104,7 @@ fn with_few_descriptors_silent_clients_keep_neither_others_nor_segments_out() {
     if !have("prlimit") {
         return;
     }
-    let served = Served::start_by(100, |exporter| {
+    let served = Served::start_by(segment(100, 1), |exporter| {
         let mut command = Command::new("prlimit");
         command.arg("--nofile=64:64");
         if nix::unistd::geteuid().is_root() {
@@ -132,7 +132,7 @@ fn an_exporter_that_can_accept_nobody_neither_spins_nor_ends() {
         return;
     }
     // As ourselves: to change another user's limits takes a capability that containers don't have.
-    let (_directory, path, _registry) = segment(100);
+    let (_directory, path, _registry) = segment(100, 1);
     let exporter = Exporter::start(&[path.to_str().expect("UTF-8")]);
     let mut early = Client::connect(exporter.address).expect("a connection");
     early.scrape().expect("a page");
