@@ -9,6 +9,7 @@ pub mod golden;
 pub mod host;
 pub mod reading;
 pub mod refusals;
+pub mod requests;
 pub mod rseq;
 pub mod scene;
 pub mod served;
