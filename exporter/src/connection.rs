@@ -227,4 +227,44 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), RESPONSE.as_secs());
         assert_eq!(rest(client).await.len(), BUFFER);
     }
+
+    #[tokio::test]
+    async fn a_request_with_a_body_is_the_last() {
+        for field in ["Content-Length: 2", "Transfer-Encoding: chunked"] {
+            let (mut client, _stop, server) = start(pages_of(5));
+            let request = format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n0\r\n\r\n");
+            client.write_all(request.repeat(2).as_bytes()).await.expect("requests");
+            client.shutdown().await.expect("an end");
+            let answers = rest(client).await;
+            assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "{answers}");
+            assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
+            server.await.expect("an end");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_refused_client_still_sends_is_read_for_a_while() {
+        let (mut client, _stop, server) = start(pages_of(5));
+        client.write_all(&[b'x'; MAX_HEAD + BUFFER]).await.expect("it is taken");
+        client.write_all(&[b'x'; 10 * BUFFER]).await.expect("it is taken, also behind the answer");
+        let began = Instant::now();
+        server.await.expect("an end");
+        assert_eq!(began.elapsed().as_secs(), LINGER.as_secs());
+        assert!(rest(client).await.starts_with("HTTP/1.1 431 "));
+    }
+
+    #[tokio::test]
+    async fn answers_end_their_connections_while_others_wait() {
+        let (mut client, server) = duplex(BUFFER);
+        let (room, (_stop, stopped)) = (Room::default(), watch::channel(false));
+        room.set_crowded(true);
+        let app = App::new(pages_of(5), Count::default(), &[]);
+        let server = tokio::spawn(serve(server, app, room.seat(), stopped));
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a request");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an end");
+        assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("#####"), "{answer}");
+        drop(client);
+        server.await.expect("an end");
+    }
 }
