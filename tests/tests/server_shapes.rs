@@ -1,5 +1,8 @@
 //! Requests of every shape: each gets the answer that it should, or a clear refusal.
 
+use std::thread;
+use std::time::Duration;
+
 use dyn_metrics_tests::clients::{Client, End, SCRAPE, exchange};
 use dyn_metrics_tests::served::{SAMPLE, Served};
 
@@ -26,6 +29,13 @@ fn long_heads_are_refused_by_an_answer_that_arrives() {
         let mut headers = b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
         headers.resize(length, b'x');
         assert_eq!(statuses(&served, &headers), [431], "{length}");
+        // One who sends in pieces, and would not look for an answer if that failed.
+        let mut client = Client::connect(served.exporter.address).expect("a connection");
+        for piece in headers.chunks(4096) {
+            client.send(piece).expect("the exporter reads on");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(client.answer(false).expect("an answer").expect("one").status, 431);
         headers.extend_from_slice(b"\r\n\r\n");
         assert_eq!(statuses(&served, &headers), [431], "{length}");
         let line = [b"GET /".to_vec(), vec![b'x'; length]].concat();
