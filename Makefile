@@ -14,7 +14,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri server test-deep bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ test-deep: export DYN_METRICS_DELAYS_SECONDS = 60
 test-deep: setup ## what takes longer: models with a larger bound, Miri, longer delays, all of arm64
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
+	$(MAKE) server
 	$(MAKE) arm64
 	$(MAKE) loom DYN_LOOM_PREEMPTIONS=4
 	$(MAKE) miri
@@ -42,8 +43,10 @@ setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
 	.ci/setup $T
 
-lint: ## format and clippy
+lint: ## format, clippy, and what the dependencies may be
 	cargo fmt --all --check
+	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --locked check licenses bans sources; \
+	else $(call skip,cargo-deny); fi
 	cargo clippy --workspace --all-targets --features dyn-metrics-benches/peers -- -D warnings
 
 docs: ## the crates' documentation; any warning is an error
@@ -72,6 +75,12 @@ miri: ## the format crate under Miri (nightly)
 	@$(MIRI) --version >/dev/null 2>&1 || rustup component add miri rust-src --toolchain nightly || true
 	@if $(MIRI) --version >/dev/null 2>&1; then set -x; $(MIRI) test -p dyn-metrics-layout; \
 	else echo "SKIPPED: miri: no such component for the nightly toolchain here" >&2; fi
+
+server: export DYN_METRICS_SLOW_SECONDS = 60
+server: export DYN_METRICS_REQUESTS = 2000000
+server: ## the exporter under bad clients, for about eight minutes; DYN_METRICS_SEED=2 for other requests
+	cargo build --workspace --bins
+	cargo nextest run -p dyn-metrics-tests --success-output final -E 'binary(/^server_/)'
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter

@@ -45,7 +45,13 @@ impl App {
 
     /// One request, one response; the request's body is not read.
     pub(crate) async fn respond<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible> {
+        if is_about_no_path(&request) {
+            return Ok(method_not_allowed());
+        }
         let path = request.uri().path();
+        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+            return Ok(plain(StatusCode::BAD_REQUEST, "found more than one host, expected one\n"));
+        }
         if !matches!(path, "/" | "/metrics" | "/-/healthy" | "/-/ready") {
             return Ok(plain(StatusCode::NOT_FOUND, "not found, try /metrics\n"));
         }
@@ -91,6 +97,12 @@ impl App {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         Ok(response)
     }
+}
+
+/// `OPTIONS *`, and `CONNECT`, which names a host instead of a path.
+fn is_about_no_path<B>(request: &Request<B>) -> bool {
+    let method = request.method();
+    *method == Method::CONNECT || (*method == Method::OPTIONS && request.uri().path() == "*")
 }
 
 fn count(page: &Page, wanted: impl Fn(&SegmentView) -> bool) -> usize {
@@ -211,6 +223,21 @@ mod tests {
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(response.headers()[header::ALLOW], "GET, HEAD");
         }
+    }
+
+    #[tokio::test]
+    async fn methods_without_a_path_are_told_which_are_allowed() {
+        for (method, target) in [(Method::OPTIONS, "*"), (Method::CONNECT, "localhost:9464")] {
+            let (response, _) = ask(&app(), method, target).await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_hosts_are_a_bad_request() {
+        let request = Request::builder().uri("/metrics").header("host", "a").header("host", "b");
+        let response = app().respond(request.body(()).expect("a request")).await.expect("a response");
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 //! | question | module |
 //! | --- | --- |
 //! | which segments, which address? | [`Config`] |
-//! | how do connections come, go, and end at a stop? | `server` |
+//! | how do connections come, go, and end at a stop? | `server`, `door`, `descriptors` |
 //! | what may one client do to the others? | `connection`, `timed`, `room` |
 //! | which path answers what? | `http`, `negotiate`, `landing` |
 //! | how do concurrent scrapes share one collection? | `scrape`, `page`, `gzip`, `buffers` |
@@ -28,7 +28,8 @@
 //! # Limits
 //!
 //! No TLS, no authentication, HTTP/1 only: put a proxy in front where that matters. At most 512
-//! connections at once; for a further one, that which has been idle longest is closed. At most 8 pages are on their way
+//! connections at once, fewer where the limit of descriptors is low; for a further one, that which has been idle longest
+//! is closed, or that whose client reads too slowly. At most 8 pages are on their way
 //! to clients at once; while slow clients hold that many, requests get the newest of them. Events are emitted through `tracing`;
 //! without a subscriber they go nowhere. The SIGBUS guard is for whole programs, so this library
 //! does not install it: call `dyn_metrics_reader::guard::install` first if a segment may be truncated by somebody.
@@ -38,6 +39,8 @@
 mod buffers;
 mod config;
 mod connection;
+mod descriptors;
+mod door;
 mod error;
 mod gzip;
 mod http;
@@ -53,5 +56,6 @@ mod timed;
 mod watch;
 
 pub use config::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, parse_listen};
+pub use descriptors::raise_limit;
 pub use error::Error;
 pub use server::{Server, bind};

@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
-use dyn_metrics_exporter::{Config, DEFAULT_LISTEN, DEFAULT_SHM, Error, SHM_VARIABLE, bind, parse_listen};
+use dyn_metrics_exporter::{
+    Config, DEFAULT_LISTEN, DEFAULT_SHM, Error, SHM_VARIABLE, bind, parse_listen, raise_limit,
+};
 use dyn_metrics_layout::FORMAT_VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -68,6 +70,9 @@ fn main() -> ExitCode {
         Ok(shm) => shm,
         Err(error) => return not_started(&error),
     };
+    if let Err(error) = raise_limit() {
+        tracing::debug!(%error, "the limit of descriptors stays as it is");
+    }
     dyn_metrics_reader::heap::give_back_large_blocks();
     if let Err(error) = dyn_metrics_reader::guard::install() {
         tracing::warn!(%error, "running without a guard: a truncated segment would end the exporter");

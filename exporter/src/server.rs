@@ -6,31 +6,30 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use crate::connection;
+use crate::descriptors;
+use crate::door::Door;
 use crate::http::App;
-use crate::room::Room;
 use crate::scrape::Scraper;
 use crate::segments::Segments;
 use crate::self_metrics::Counts;
 use crate::{Config, Error};
 
-/// Most connections at once. Below the usual limit of 1024 descriptors, so that clients cannot take
-/// those with which segments are opened; for a further client the connection that has been idle longest is closed.
-const MAX_CONNECTIONS: usize = 512;
-
-/// Shortest time between two warnings that the limit is reached.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
 /// How long a stop waits for responses in flight.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Pause after an accept that failed for want of descriptors or memory: at once it would fail again.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Clients that may wait to be accepted. The system ignores more, who then try again after 1 second, after 3, after 7;
+/// its own default of 128 would turn a burst of some hundred scrapes into time-outs.
+const BACKLOG: u32 = 1024;
+
+/// What the kernel may keep for a client that hasn't read it yet, in bytes; it takes twice as much with what it needs
+/// itself. Otherwise that is up to 4 MB, 2 GB for 512 clients that don't read.
+const SEND_BUFFER: u32 = 128 * 1024;
 
 /// An exporter that is bound, and has looked at its segments once.
 pub struct Server {
@@ -53,7 +52,7 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
         return Err(Error::NoSegments);
     }
     let fault = |error| Error::listen(config.listen, error);
-    let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
+    let listener = listen(config.listen).map_err(fault)?;
     let address = listener.local_addr().map_err(fault)?;
     let counts = Counts::default();
     let mut segments = Segments::new(config.shm.clone(), config.allow_uids, counts.clone());
@@ -62,7 +61,16 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
     let _ = scraper.scrape().await;
     tracing::info!(%address, "listening");
     let app = App::new(scraper, counts.scrapes, &config.shm);
-    Ok(Server { listener, address, app, max_connections: MAX_CONNECTIONS })
+    Ok(Server { listener, address, app, max_connections: descriptors::connections() })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Server {
@@ -83,30 +91,19 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let (room, mut warned) = (Room::default(), None);
-        // A client for whom there is no place yet, and whether an idle connection was asked to make it.
-        let (mut newcomer, mut asked) = (None, false);
+        let mut door = Door::new(listener, max_connections);
         loop {
-            if connections.len() < max_connections {
-                asked = false;
-                if let Some(stream) = newcomer.take() {
-                    let seat = room.seat();
-                    connections.spawn(connection::serve(stream, app.clone(), seat, stopped.clone()));
-                    continue;
-                }
-            } else if newcomer.is_some() && !asked {
-                warn_of_limit(max_connections, &mut warned);
-                asked = room.close_longest();
-            }
+            let taken = connections.len();
             tokio::select! {
                 biased;
                 () = shutdown.as_mut() => break,
                 Some(_) = connections.join_next() => {}
-                () = room.somebody_waits(), if newcomer.is_some() && !asked => {}
-                stream = accept(&listener), if newcomer.is_none() => newcomer = Some(stream),
+                (stream, seat) = door.next(taken) => {
+                    connections.spawn(connection::serve(stream, app.clone(), seat, stopped.clone()));
+                }
             }
         }
-        drop((listener, newcomer));
+        drop(door);
         tracing::info!(connections = connections.len(), "stopping");
         // Nobody listening means that no connection is left.
         let _ = stop.send(true);
@@ -116,39 +113,6 @@ impl Server {
             failed => Err(Error::CollectionsFailed { failed }),
         }
     }
-}
-
-fn warn_of_limit(max_connections: usize, warned: &mut Option<Instant>) {
-    if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
-        *warned = Some(Instant::now());
-        tracing::warn!(max_connections, "connection limit reached, closing idle connections for new clients");
-    }
-}
-
-/// The next client. Cancel safe.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Without it a page's last segment may wait for an acknowledgement; a failure only costs time.
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) if is_the_clients(&error) => {
-                tracing::debug!(%error, "client left before it was served")
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept clients");
-                time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Whether an accept failed for this one client only.
-fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// Waits for `connections`, and cuts those that take longer than [`DRAIN`].
@@ -166,8 +130,10 @@ mod tests {
     use std::sync::mpsc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
     use tokio::task;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::gzip::Gzip;

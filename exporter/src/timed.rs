@@ -39,9 +39,15 @@ enum Phase {
 }
 
 impl<S> Timed<S> {
-    /// Starts the clock: a new connection owes a request. Tells `seat` when the next one is waited for.
+    /// Starts the clock: a new connection owes a request. Tells `seat` when its client reads, and when the next request
+    /// is waited for.
     pub(crate) fn new(stream: S, seat: Arc<Seat>) -> Self {
         Self { stream, phase: Phase::Request, deadline: Box::pin(sleep(REQUEST)), seat }
+    }
+
+    /// The stream itself, without deadlines.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -61,8 +67,12 @@ impl<S> Timed<S> {
     }
 
     fn note_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if self.phase != Phase::Response {
+        let begins = self.phase != Phase::Response;
+        if begins {
             self.enter(Phase::Response);
+        }
+        if begins || written.is_ready() {
+            self.seat.send();
         }
         if written.is_pending() { self.poll_deadline(cx) } else { written }
     }

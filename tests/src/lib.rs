@@ -1,6 +1,7 @@
 //! What the tests that cross crates and processes share.
 
 pub mod bytes;
+pub mod clients;
 pub mod delays;
 pub mod document;
 pub mod every_kind;
@@ -10,9 +11,12 @@ pub mod golden;
 pub mod host;
 pub mod reading;
 pub mod refusals;
+pub mod requests;
 pub mod rseq;
 pub mod scene;
+pub mod served;
 pub mod servers;
 pub mod stage;
 pub mod steady;
+pub mod strict;
 pub mod work;

@@ -6,6 +6,7 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -127,7 +128,8 @@ pub struct Exporter {
     pub child: Guard,
     /// Where it listens.
     pub address: SocketAddr,
-    log: JoinHandle<String>,
+    log: Arc<Mutex<Vec<String>>>,
+    reads_log: JoinHandle<()>,
 }
 
 impl Exporter {
@@ -149,26 +151,32 @@ impl Exporter {
         Self::start_by(program_as("dyn-metrics-exporter", uid, gid), patterns)
     }
 
-    fn start_by(mut command: Command, patterns: &[&str]) -> Self {
+    /// As [`Self::start`], by a command that runs it: with limits, as another user, ...
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    #[must_use]
+    pub fn start_by(mut command: Command, patterns: &[&str]) -> Self {
         for pattern in patterns {
             command.args(["--shm", pattern]);
         }
         command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = Guard(command.spawn().expect("the exporter starts"));
-        let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
-        let mut start = String::new();
+        let mut lines = BufReader::new(child.0.stderr.take().expect("a pipe")).lines();
+        let mut log = Vec::new();
         let address = loop {
-            let before = start.len();
-            assert!(log.read_line(&mut start).unwrap_or(0) > 0, "the exporter ended: {start}");
-            if let Some((_, rest)) = start[before..].split_once("listening address=") {
+            let line = lines.next().and_then(Result::ok);
+            log.push(line.unwrap_or_else(|| panic!("the exporter ended before it listened: {log:?}")));
+            if let Some((_, rest)) = log[log.len() - 1].split_once("listening address=") {
                 break rest.split_whitespace().next().and_then(|a| a.parse().ok()).expect("an address");
             }
         };
-        let log = std::thread::spawn(move || {
-            log.read_to_string(&mut start).expect("UTF-8");
-            start
+        let log = Arc::new(Mutex::new(log));
+        let writer = Arc::clone(&log);
+        let reads_log = std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| writer.lock().expect("a log").push(line));
         });
-        Self { child, address, log }
+        Self { child, address, log, reads_log }
     }
 
     /// Asks it to stop, as its supervisor would; all that it has logged.
@@ -177,11 +185,21 @@ impl Exporter {
     /// When it was dead, or doesn't end well.
     #[must_use]
     pub fn end(self) -> String {
-        let Self { mut child, log, .. } = self;
+        let Self { mut child, log, reads_log, .. } = self;
         kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).expect("the exporter lives");
-        let log = log.join().expect("its log");
+        reads_log.join().expect("its log");
+        let log: String = log.lock().expect("a log").iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         assert!(child.0.wait().expect("its end").success(), "{log}");
         log
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Panics
+    /// Never: nobody panics who has the lock.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("a log").clone()
     }
 
     /// The text of `/metrics`.
