@@ -1,7 +1,7 @@
 //! Verifies a segment: everything that a correct writer keeps, also across structures.
 //!
 //! What can't be seen, because any value is right there: the numbers themselves (value words, the values and
-//! times in gauge cells), the header's statistics and `no_reuse`, a cursor moved within unused space, a state
+//! times in gauge cells), most of the header's statistics and `no_reuse`, a cursor moved within unused space, a state
 //! word (current, superseded or removed) turned into its other value, and what lies in space that nothing
 //! leads to.
 
