@@ -64,6 +64,8 @@ mod cells;
 mod error;
 mod family;
 mod gauge_cells;
+#[cfg_attr(miri, path = "kernel/miri.rs")]
+mod kernel;
 mod local;
 mod lookup;
 mod map;
