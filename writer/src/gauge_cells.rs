@@ -109,7 +109,9 @@ impl GaugeCore {
     #[inline]
     pub(crate) fn plain(&'static self, representation: Representation) -> Option<&'static Half> {
         let own = self.own.load(Ordering::Acquire);
-        (own.addr() & FLAGS == PLAIN | representation as usize).then(|| Self::unpack(own).0)
+        let flags = PLAIN | representation as usize;
+        // SAFETY: packed by keep() with these flags from a reference that lives as long as the process; INV-ATOMIC.
+        (own.addr() & FLAGS == flags).then(|| unsafe { &*own.wrapping_byte_sub(flags) })
     }
 
     #[inline]

@@ -425,11 +425,10 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    fn cores(count: usize) -> Vec<&'static FamilyCore> {
+    fn cores(count: usize, max_series: u32) -> Vec<&'static FamilyCore> {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let registry = Registry::open_at(directory.path().join("s")).unwrap();
-        let most = entries(1000, 10) as u32;
-        let opts = |n| Opts::new(&format!("x{n}_total"), "").max_series(most);
+        let opts = |n| Opts::new(&format!("x{n}_total"), "").max_series(max_series);
         let core = |n| registry.family::<Counter>(&opts(n), &["a"]).unwrap();
         (0..count).map(|n| core(n).core()).collect()
     }
@@ -441,7 +440,7 @@ mod tests {
 
     #[test]
     fn values_of_every_length_are_told_apart() {
-        let core = cores(1)[0];
+        let core = cores(1, 1000)[0];
         let (cache, text) = (SeriesCache::new(core), "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
         let mut expected = HashMap::new();
         // Miri has no time for all of them, but for each way to compare.
@@ -469,7 +468,7 @@ mod tests {
 
     #[test]
     fn where_a_value_lies_decides_for_static_ones() {
-        let core = cores(1)[0];
+        let core = cores(1, 1000)[0];
         let cache = SeriesCache::new(core);
         let (here, there): (&'static str, &'static str) = ("abc", String::from("abc").leak());
         cache.put::<Address>(core, &[here], 1);
@@ -480,7 +479,7 @@ mod tests {
 
     #[test]
     fn threads_that_fill_it_at_once_find_what_they_put() {
-        let core = cores(1)[0];
+        let core = cores(1, 1000)[0];
         let (cache, all) = (Arc::new(SeriesCache::new(core)), entries(2000, 30));
         let threads: Vec<_> = (0..4_usize)
             .map(|_| {
@@ -504,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_full_cache_takes_no_more_and_starts_anew_in_another_segment() {
-        let cores = cores(2);
+        let cores = cores(2, entries(1000, 10) as u32);
         let (cache, most) = (SeriesCache::new(cores[0]), ENTRIES_PER_SERIES * cores[0].max_series as usize);
         let more = entries(100, 10);
         for round in 0..3 {
@@ -519,7 +518,7 @@ mod tests {
 
     #[test]
     fn another_segment_s_family_starts_empty_and_takes_no_handles_of_the_old_one() {
-        let cores = cores(2);
+        let cores = cores(2, 1000);
         let cache = SeriesCache::new(cores[0]);
         cache.put::<Content>(cores[0], &["a"], 1);
         cache.move_to(cores[1]);
@@ -534,7 +533,8 @@ mod tests {
     /// Under Miri: tables are freed by the pointer that made them, which no reader's reference has cut short.
     #[test]
     fn what_readers_still_hold_lives_until_the_cache_ends_and_no_longer() {
-        let (core, other) = (cores(2)[0], cores(2)[1]);
+        let cores = cores(2, 1000);
+        let (core, other) = (cores[0], cores[1]);
         let (cache, handle, all) = (SeriesCache::new(core), Arc::new(()), entries(500, 12));
         cache.put::<Content>(core, &["first"], Arc::clone(&handle));
         let first = cache.get::<Content>(&["first"]).unwrap();

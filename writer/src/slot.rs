@@ -553,6 +553,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "/proc/self is about Miri itself")]
     fn every_mapping_of_this_process_is_visited() {
         let mut count = 0;
         for_each_mapping(|_| count += 1);

@@ -253,6 +253,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "/proc/self is about Miri itself")]
     fn a_lock_is_seen_by_another_description_only() {
         let file = tempfile::tempfile().unwrap();
         let fd = file.as_fd();
