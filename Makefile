@@ -3,6 +3,7 @@
 T := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(abspath $T)/venv/bin:$(abspath $T)/tools/usr/bin:$(PATH)
 MIRI = cargo +nightly miri
+MIRI_SEEDS = 4
 ARM64 = aarch64-unknown-linux-gnu
 MUSL = x86_64-unknown-linux-musl
 # Debian's cross compiler and emulator.
@@ -10,11 +11,16 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64 -L /usr/aarch64-linux-gnu
 have = rustup target list --installed | grep -qx $(1) $(foreach tool,$(2),&& command -v $(tool) >/dev/null)
 have_arm64 = $(call have,$(ARM64),aarch64-linux-gnu-gcc qemu-aarch64)
+have_nightly = { rustup component add --toolchain nightly miri rust-src; $(MIRI) --version && \
+	[ -d "$$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library" ]; } >/dev/null 2>&1
+# Tests with a sanitizer, which the standard library must be built with, too: in a directory of its own.
+sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
+	cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --lib --tests
 skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri server test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan server test-deep bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,13 +37,15 @@ test: setup lint docs ## everything that a change must pass; installs what it ne
 	$(MAKE) loom
 
 test-deep: export DYN_METRICS_DELAYS_SECONDS = 60
-test-deep: setup ## what takes longer: models with a larger bound, Miri, longer delays, all of arm64
+test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitizers, longer delays, all of arm64
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
 	$(MAKE) server
 	$(MAKE) arm64
 	$(MAKE) loom DYN_LOOM_PREEMPTIONS=4
 	$(MAKE) miri
+	$(MAKE) tsan
+	$(MAKE) asan
 
 setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
@@ -69,12 +77,24 @@ loom: export CARGO_TARGET_DIR := $(abspath $T)/loom
 loom: ## the protocol models; DYN_LOOM_PREEMPTIONS=4 or =all for larger bounds
 	cargo nextest run --release -p dyn-metrics-loom-tests $(LOOM_ARGS)
 
-miri: export MIRIFLAGS = -Zmiri-disable-isolation
 miri: export PROPTEST_CASES = 8
-miri: ## the format crate under Miri (nightly)
-	@$(MIRI) --version >/dev/null 2>&1 || rustup component add miri rust-src --toolchain nightly || true
-	@if $(MIRI) --version >/dev/null 2>&1; then set -x; $(MIRI) test -p dyn-metrics-layout; \
-	else echo "SKIPPED: miri: no such component for the nightly toolchain here" >&2; fi
+# Of two threads that reach a series or an extent first, one leaks what it made: no leak that grows.
+miri: export MIRIFLAGS = -Zmiri-disable-isolation -Zmiri-strict-provenance -Zmiri-ignore-leaks
+miri: ## format and writer under Miri, the latter's threads with MIRI_SEEDS schedules (nightly)
+	@if $(have_nightly); then set -ex; $(MIRI) test -p dyn-metrics-layout; $(MIRI) test -p dyn-metrics --lib --test threads; \
+	MIRIFLAGS="$$MIRIFLAGS -Zmiri-many-seeds=1..$(MIRI_SEEDS)" $(MIRI) test -p dyn-metrics --test threads -- --skip a_full_segment; \
+	else $(call skip,$@ (rustup component add --toolchain nightly miri rust-src)); fi
+
+tsan: ## format and writer under ThreadSanitizer, with per-CPU and with shared cells (nightly)
+	@if $(have_nightly); then set -ex; $(call sanitized,thread) -p dyn-metrics-layout -p dyn-metrics; \
+	DYN_METRICS_RSEQ=off $(call sanitized,thread) -p dyn-metrics; \
+	else $(call skip,$@ (rustup component add --toolchain nightly miri rust-src)); fi
+
+# What handles point to is never freed, which is no leak.
+asan: export ASAN_OPTIONS = detect_leaks=0
+asan: ## format, writer and reader under AddressSanitizer (nightly)
+	@if $(have_nightly); then set -ex; $(call sanitized,address) -p dyn-metrics-layout -p dyn-metrics -p dyn-metrics-reader; \
+	else $(call skip,$@ (rustup component add --toolchain nightly miri rust-src)); fi
 
 server: export DYN_METRICS_SLOW_SECONDS = 60
 server: export DYN_METRICS_REQUESTS = 2000000

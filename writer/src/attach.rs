@@ -12,6 +12,7 @@ use nix::sys::stat::{FileStat, SFlag, fstat, lstat};
 
 use crate::birth::{self, check_filesystem, denied};
 use crate::error::{Error, Result};
+use crate::kernel::Filesystem;
 use crate::options::Builder;
 use crate::replace::{Keep, replace};
 use crate::segment::Segment;
@@ -102,8 +103,8 @@ fn look(options: &Builder) -> Result<Option<Found>> {
     if stat.st_nlink == 0 {
         return Ok(Some(Found::Again));
     }
-    let filesystem = nix::sys::statfs::fstatfs(&fd).map_err(io("look at its filesystem"))?;
-    check_filesystem(path, filesystem.filesystem_type())?;
+    let filesystem = Filesystem::of(&fd).map_err(io("look at its filesystem"))?;
+    check_filesystem(path, filesystem.kind)?;
     read(fd, path, &stat).map(Some)
 }
 

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::error::{Error, Result};
+use crate::kernel::Filesystem;
 use crate::options::Builder;
 use crate::sys::{self, Rename};
 
@@ -114,11 +115,10 @@ struct Plan {
 
 fn fill(fd: &OwnedFd, path: &Path, options: &Builder) -> Result<()> {
     let at = |action| move |errno| failed(path, action, errno);
-    let stat = nix::sys::statfs::fstatfs(fd).map_err(at("look at its filesystem"))?;
-    check_filesystem(path, stat.filesystem_type())?;
+    let filesystem = Filesystem::of(fd).map_err(at("look at its filesystem"))?;
+    check_filesystem(path, filesystem.kind)?;
     let common = options.encode_common_labels()?;
-    let filesystem_bytes = stat.blocks().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(4096));
-    let plan = plan(options, filesystem_bytes, common.len() as u32);
+    let plan = plan(options, filesystem.bytes, common.len() as u32);
     if let Some(found) = options.max_bytes.filter(|most| *most < plan.initial_bytes) {
         let slots = plan.header.process_slots;
         let expected = format!("at least {} with {slots} process slots", plan.initial_bytes);

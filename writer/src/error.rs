@@ -341,6 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes, and no unsafe code is reached")]
     fn a_very_long_name_is_shown_shortened() {
         let name = "x".repeat(65_536);
         let error = Error::Name {
@@ -368,6 +369,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes, and no unsafe code is reached")]
     fn long_lists_are_shown_from_their_first_difference_on() {
         let list = |last: u32| -> Vec<String> { (0..200).chain([last]).map(|n| n.to_string()).collect() };
         let (ours, theirs) = difference(&list(7), &list(8));

@@ -1,8 +1,9 @@
 //! Gauge cells as this process reaches them: its own cell in a series, claimed at the first update.
 #![allow(unsafe_code, reason = "keeps the address of a cell's half in a word that a fork wipes")]
 
-use crate::local::{AtomicUsize, Ordering};
+use crate::local::{AtomicPtr, AtomicUsize, Ordering};
 use std::os::fd::BorrowedFd;
+use std::ptr;
 
 use dyn_metrics_layout::gauge::{self, Claimant, GaugeCell, Half};
 use dyn_metrics_layout::header::Statistic;
@@ -38,9 +39,9 @@ pub(crate) struct GaugeCore {
     kind: Kind,
     mode: GaugeMode,
     keep_dead: u32,
-    /// Address of the half to write, its representation in the lowest two bits and [`PLAIN`] in the next; 0 in a
-    /// forked child.
-    own: &'static AtomicUsize,
+    /// Address of the half to write, its representation in the lowest two bits and [`PLAIN`] in the next; null in
+    /// a forked child.
+    own: &'static AtomicPtr<Half>,
     /// 1 + representation of what `private` holds; 0 when it holds nothing, and in a forked child.
     fallen_back: &'static AtomicUsize,
     /// Where values go when there is no cell to be had.
@@ -75,8 +76,7 @@ impl GaugeCore {
         mode: GaugeMode,
         keep_dead: u32,
     ) -> nix::Result<Self> {
-        let words = wipe::words(2)?;
-        let (own, fallen_back) = (&words[0], &words[1]);
+        let (own, fallen_back) = (wipe::pointer()?, &wipe::words(1)?[0]);
         Ok(Self { segment, series, kind, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
     }
 
@@ -102,31 +102,34 @@ impl GaugeCore {
     #[inline]
     pub(crate) fn own(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
         let own = self.own.load(Ordering::Acquire);
-        if own == 0 { self.claim(first) } else { Some(Self::unpack(own)) }
+        if own.is_null() { self.claim(first) } else { Some(Self::unpack(own)) }
     }
 
     /// The half this process writes, if it has one in this representation, and a bare store will do.
     #[inline]
     pub(crate) fn plain(&'static self, representation: Representation) -> Option<&'static Half> {
         let own = self.own.load(Ordering::Acquire);
-        (own & FLAGS == PLAIN | representation as usize).then(|| Self::unpack(own).0)
+        let flags = PLAIN | representation as usize;
+        // SAFETY: packed by keep() with these flags from a reference that lives as long as the process; INV-ATOMIC.
+        (own.addr() & FLAGS == flags).then(|| unsafe { &*own.wrapping_byte_sub(flags) })
     }
 
     #[inline]
-    fn unpack(own: usize) -> (&'static Half, Representation) {
-        let representation = match own & 3 {
+    fn unpack(own: *mut Half) -> (&'static Half, Representation) {
+        let representation = match own.addr() & 3 {
             0 => Representation::Integer,
             1 => Representation::Float,
             _ => Representation::Nanoseconds,
         };
         // SAFETY: packed by keep() from a reference that lives as long as the process; INV-ATOMIC.
-        (unsafe { &*((own & !FLAGS) as *const Half) }, representation)
+        (unsafe { &*own.map_addr(|address| address & !FLAGS) }, representation)
     }
 
     fn keep(&self, half: &'static Half, representation: Representation) -> (&'static Half, Representation) {
         let is_plain = !self.mode.tells_unset() && !self.mode.is_stamped();
         let plain = if is_plain { PLAIN } else { 0 };
-        let packed = std::ptr::from_ref(half) as usize | representation as usize | plain;
+        let flags = representation as usize | plain;
+        let packed = ptr::from_ref(half).cast_mut().map_addr(|address| address | flags);
         self.own.store(packed, Ordering::Release);
         (half, representation)
     }
@@ -193,8 +196,8 @@ impl GaugeCore {
     /// Has the next update look for a cell again, if values go to the private one.
     pub(crate) fn retry(&self) {
         let own = self.own.load(Ordering::Acquire);
-        if own & !FLAGS == std::ptr::from_ref(self.private.half(0)) as usize {
-            let _ = self.own.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
+        if own.addr() & !FLAGS == ptr::from_ref(self.private.half(0)).addr() {
+            let _ = self.own.compare_exchange(own, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
@@ -280,7 +283,7 @@ impl GaugeCore {
             return None;
         }
         let (half, representation) = match self.own.load(Ordering::Acquire) {
-            0 => (self.private.half(0), self.private_representation()?),
+            own if own.is_null() => (self.private.half(0), self.private_representation()?),
             own => Self::unpack(own),
         };
         half.value(representation, self.mode)

@@ -65,6 +65,8 @@ mod error;
 mod family;
 mod forks;
 mod gauge_cells;
+#[cfg_attr(miri, path = "kernel/miri.rs")]
+mod kernel;
 mod local;
 mod lookup;
 mod map;

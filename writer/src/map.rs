@@ -2,32 +2,21 @@
 //! unmapped, so that addresses handed to the hot path stay valid as long as the process lives.
 #![allow(unsafe_code, reason = "maps files and hands out addresses (INV-MEM)")]
 
-use crate::local::{AtomicUsize, Ordering};
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use crate::local::{AtomicPtr, Ordering};
+use std::os::fd::AsFd;
+use std::ptr;
 
 use dyn_metrics_layout::view::Memory;
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
 
+use crate::kernel;
 use crate::sys::KeepErrno;
-
-/// Shared, writable mapping of `len` bytes at `offset`; left out of core dumps.
-fn map_shared(fd: BorrowedFd<'_>, offset: u64, len: u64) -> nix::Result<usize> {
-    let length = NonZeroUsize::new(len as usize).ok_or(Errno::EINVAL)?;
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-    let address = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, offset as i64) }?;
-    // SAFETY: the range was just mapped; the advice only concerns core dumps.
-    let _ = unsafe { madvise(address, len as usize, MmapAdvise::MADV_DONTDUMP) };
-    Ok(address.as_ptr() as usize)
-}
 
 /// Where chunks of a segment are mapped.
 #[derive(Debug)]
 pub(crate) struct Map {
-    /// Address of each chunk; 0 while it isn't mapped.
-    chunks: Box<[AtomicUsize]>,
+    /// Address of each chunk; null while it isn't mapped.
+    chunks: Box<[AtomicPtr<u8>]>,
     chunk_bytes: u64,
     /// Bytes from the start that one mapping covers: header, process table and first index table.
     first_bytes: u64,
@@ -44,10 +33,10 @@ impl Map {
         let first_bytes = first_bytes.next_multiple_of(chunk_bytes);
         let most = max_bytes.min(crate::options::MAX_SEGMENT_BYTES);
         let count = most.max(first_bytes).div_ceil(chunk_bytes) as usize;
-        let chunks: Box<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        let base = map_shared(fd.as_fd(), 0, first_bytes)?;
+        let chunks: Box<[AtomicPtr<u8>]> = (0..count).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        let base = kernel::map(fd.as_fd(), 0, first_bytes)?.as_ptr();
         for (n, chunk) in chunks.iter().take((first_bytes / chunk_bytes) as usize).enumerate() {
-            chunk.store(base + n * chunk_bytes as usize, Ordering::Release);
+            chunk.store(base.wrapping_add(n * chunk_bytes as usize), Ordering::Release);
         }
         Ok(Self { chunks, chunk_bytes, first_bytes })
     }
@@ -57,7 +46,7 @@ impl Map {
     /// Async-signal-safe: no allocation, no lock, `errno` kept.
     pub(crate) fn ensure(&self, fd: impl AsFd, offset: u64) -> nix::Result<()> {
         let chunk = self.chunks.get((offset / self.chunk_bytes) as usize).ok_or(Errno::EFBIG)?;
-        if chunk.load(Ordering::Acquire) != 0 {
+        if !chunk.load(Ordering::Acquire).is_null() {
             return Ok(());
         }
         let _errno = KeepErrno::new();
@@ -66,10 +55,12 @@ impl Map {
         if len < start + self.chunk_bytes {
             return Err(Errno::ENXIO); // not there: touching it would be a SIGBUS
         }
-        let address = map_shared(fd.as_fd(), start, self.chunk_bytes)?;
-        if chunk.compare_exchange(0, address, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let address = kernel::map(fd.as_fd(), start, self.chunk_bytes)?;
+        let kept =
+            chunk.compare_exchange(ptr::null_mut(), address.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+        if kept.is_err() {
             // SAFETY: this thread just made the mapping and nobody else has seen its address.
-            let _ = unsafe { libc::munmap(address as *mut libc::c_void, self.chunk_bytes as usize) };
+            unsafe { kernel::unmap(address, self.chunk_bytes) };
         }
         Ok(())
     }
@@ -83,27 +74,9 @@ unsafe impl Memory for Map {
         let chunk = offset / self.chunk_bytes;
         let in_one = end <= self.first_bytes || end.saturating_sub(1) / self.chunk_bytes == chunk;
         let base = self.chunks.get(chunk as usize)?.load(Ordering::Acquire);
-        (in_one && base != 0).then(|| (base + (offset % self.chunk_bytes) as usize) as *const u8)
+        (in_one && !base.is_null())
+            .then(|| base.wrapping_add((offset % self.chunk_bytes) as usize).cast_const())
     }
-}
-
-/// Maps a page of the file at `offset`, far beyond its end and without access, at `address` if that was reserved: the
-/// locks of the open file description behind `lock` live as long as the mapping. Its address. Async-signal-safe.
-pub(crate) fn keep_lock_page(lock: impl AsFd, offset: u64, address: Option<usize>) -> nix::Result<usize> {
-    let fixed = if address.is_some() { libc::MAP_FIXED } else { 0 };
-    map_page(address.unwrap_or(0), libc::MAP_SHARED | fixed, lock.as_fd().as_raw_fd(), offset)
-}
-
-/// Reserves the address of a page for [`keep_lock_page`]. Async-signal-safe.
-pub(crate) fn reserve_lock_page() -> nix::Result<usize> {
-    map_page(0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
-}
-
-fn map_page(address: usize, flags: i32, fd: i32, offset: u64) -> nix::Result<usize> {
-    let (len, offset) = (crate::sys::page_bytes() as usize, offset as libc::off_t);
-    // SAFETY: a mapping without access, at an address of the kernel's choice or over a page that was reserved for it.
-    let page = unsafe { libc::mmap(address as *mut libc::c_void, len, libc::PROT_NONE, flags, fd, offset) };
-    if page == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(page as usize) }
 }
 
 #[cfg(test)]

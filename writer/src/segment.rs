@@ -324,7 +324,7 @@ impl Segment {
     fn note_use(&self) -> nix::Result<()> {
         let lock = self.with_fd(sys::reopen).or_else(|_| self.reopen_by_name())?;
         sys::share_lock(&lock, process::USERS_LOCK)?;
-        crate::map::keep_lock_page(&lock, process::USERS_LOCK, None).map(drop)
+        crate::kernel::keep_locks(&lock, process::USERS_LOCK, None).map(drop)
     }
 
     /// A descriptor with a description of its own, where `/proc` doesn't lead to one.

@@ -9,16 +9,17 @@
 
 use crate::local::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::Path;
 
 use dyn_metrics_layout::gauge::Claimant;
 use dyn_metrics_layout::header::{self, Statistic};
 use dyn_metrics_layout::process::{self, CLAIM_LOCK, Process, SlotWords};
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
+use nix::sys::stat::{Mode, fstat};
 
 use crate::forks::{Forks, Open};
 use crate::gauge_cells::GaugeCore;
-use crate::map::{keep_lock_page, reserve_lock_page};
+use crate::kernel;
 use crate::once_map::OnceValue;
 use crate::segment::{Granted, Refusal, Segment, attached};
 use crate::sys::{self, KeepErrno};
@@ -232,11 +233,11 @@ impl Segment {
 
     /// Puts the lock's life on a mapping that children don't get; its address.
     fn map_lock_page(&self, lock: &OwnedFd, slot: u32) -> nix::Result<usize> {
-        self.slot.open.keep_page(reserve_lock_page, |page| {
+        self.slot.open.keep_page(kernel::reserve_page, |page| {
             // A refusal leaves the address alone: the reservation may be gone, and somebody else's mapping be there.
-            keep_lock_page(lock, process::lock_offset(slot), Some(page))?;
-            // SAFETY: the range was just mapped; the advice concerns forked children only.
-            unsafe { libc::madvise(page as *mut _, sys::page_bytes() as usize, libc::MADV_DONTFORK) };
+            kernel::keep_locks(lock, process::lock_offset(slot), Some(page))?;
+            // SAFETY: the page was just mapped.
+            unsafe { kernel::keep_from_children(page) };
             Ok(())
         })
     }
@@ -337,7 +338,7 @@ impl Segment {
 /// Gives up a page that a claim has mapped, without access, and that nobody else knows of.
 fn unmap_lock_page(page: usize) {
     // SAFETY: as above: mapped by map_lock_page(), never read or written.
-    unsafe { libc::munmap(page as *mut libc::c_void, sys::page_bytes() as usize) };
+    unsafe { kernel::drop_locks(page) };
 }
 
 /// A number that no other thread of the process has, larger than any state: the address of its `errno`.
@@ -356,7 +357,7 @@ fn pause() {
 /// Reads the start of a small file without allocating; what isn't UTF-8 is left out.
 fn read_into<'b>(path: &str, buffer: &'b mut [u8]) -> &'b str {
     let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
-    let Ok(fd) = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()) else { return "" };
+    let Ok(fd) = kernel::open(Path::new(path), flags, Mode::empty()) else { return "" };
     let read = nix::unistd::read(&fd, buffer).unwrap_or(0);
     let text = &buffer[..read];
     match std::str::from_utf8(text) {
@@ -387,7 +388,7 @@ struct Mapping {
 /// Calls `visit` for every mapping of this process, without allocating.
 fn for_each_mapping(mut visit: impl FnMut(Mapping)) {
     let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
-    let Ok(fd) = nix::fcntl::open("/proc/self/maps", flags, nix::sys::stat::Mode::empty()) else { return };
+    let Ok(fd) = kernel::open(Path::new("/proc/self/maps"), flags, Mode::empty()) else { return };
     let (mut buffer, mut filled) = ([0_u8; 8192], 0);
     loop {
         let read = match nix::unistd::read(&fd, &mut buffer[filled..]) {
@@ -489,6 +490,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "/proc/self is about Miri itself")]
     fn every_mapping_of_this_process_is_visited() {
         let mut count = 0;
         for_each_mapping(|_| count += 1);

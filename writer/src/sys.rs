@@ -1,8 +1,6 @@
 //! What the writer asks of the kernel, without surprises: every call that may run in an update's cold path keeps
 //! `errno` and allocates nothing.
-#![allow(unsafe_code, reason = "renameat2, for which musl has no function")]
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,10 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, fstat};
+
+use crate::kernel;
+pub(crate) use crate::kernel::is_writable;
 
 /// Nanoseconds since 1970.
 pub(crate) fn unix_ns() -> u64 {
@@ -64,7 +64,7 @@ pub(crate) fn page_bytes() -> u32 {
 /// In a host that has closed those, the next descriptors get their numbers, and what anybody prints would be
 /// written into the segment. Std's duplicates are always beyond them.
 fn open(path: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
-    let fd = nix::fcntl::open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC | flags, mode)?;
+    let fd = kernel::open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC | flags, mode)?;
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
@@ -136,13 +136,7 @@ pub(crate) fn rename(from: &Path, to: &Path, how: Rename) -> nix::Result<()> {
         Rename::NoReplace => libc::RENAME_NOREPLACE,
         Rename::Exchange => libc::RENAME_EXCHANGE,
     };
-    let call = |from: &CStr, to: &CStr| {
-        let cwd = libc::AT_FDCWD;
-        // SAFETY: two strings that end with NUL; the kernel reads them and touches no other memory.
-        unsafe { libc::syscall(libc::SYS_renameat2, cwd, from.as_ptr(), cwd, to.as_ptr(), flags) }
-    };
-    let done = from.with_nix_path(|from| to.with_nix_path(|to| call(from, to)))??;
-    Errno::result(done).map(drop)
+    kernel::rename(from, to, flags)
 }
 
 /// Device and inode of a file.
@@ -167,11 +161,6 @@ impl FileId {
     }
 }
 
-/// Whether `fd` can be read and written.
-pub(crate) fn is_writable(fd: impl AsFd) -> bool {
-    fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
-}
-
 const fn lock_request(kind: libc::c_int, offset: u64, len: u64) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
@@ -184,8 +173,8 @@ const fn lock_request(kind: libc::c_int, offset: u64, len: u64) -> libc::flock {
 
 /// Takes the write lock on the byte at `offset` for the open file description of `fd`, without waiting.
 pub(crate) fn try_lock(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
-    match fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_WRLCK, offset, 1))) {
-        Ok(_) => Ok(true),
+    match kernel::set_lock(fd, &lock_request(libc::F_WRLCK, offset, 1)) {
+        Ok(()) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(errno),
     }
@@ -193,25 +182,25 @@ pub(crate) fn try_lock(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
 
 /// Takes a read lock on the byte at `offset` for the open file description of `fd`, without waiting.
 pub(crate) fn share_lock(fd: impl AsFd, offset: u64) -> nix::Result<()> {
-    fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_RDLCK, offset, 1))).map(drop)
+    kernel::set_lock(fd, &lock_request(libc::F_RDLCK, offset, 1))
 }
 
 /// Whether another open file description holds a lock on the byte at `offset`, a read lock included.
 pub(crate) fn is_shared(fd: impl AsFd, offset: u64) -> nix::Result<bool> {
     let mut request = lock_request(libc::F_WRLCK, offset, 1);
-    fcntl(fd, FcntlArg::F_OFD_GETLK(&mut request))?;
+    kernel::find_lock(fd, &mut request)?;
     Ok(libc::c_int::from(request.l_type) != libc::F_UNLCK)
 }
 
 /// Gives up the locks on `len` bytes at `offset`; on all behind it when `len` is 0.
 pub(crate) fn unlock(fd: impl AsFd, offset: u64, len: u64) -> nix::Result<()> {
-    fcntl(fd, FcntlArg::F_OFD_SETLK(&lock_request(libc::F_UNLCK, offset, len))).map(drop)
+    kernel::set_lock(fd, &lock_request(libc::F_UNLCK, offset, len))
 }
 
 /// The first byte of `len` from `offset` on which another open file description holds a lock.
 pub(crate) fn first_lock(fd: impl AsFd, offset: u64, len: u64) -> nix::Result<Option<u64>> {
     let mut request = lock_request(libc::F_RDLCK, offset, len);
-    fcntl(fd, FcntlArg::F_OFD_GETLK(&mut request))?;
+    kernel::find_lock(fd, &mut request)?;
     Ok((libc::c_int::from(request.l_type) != libc::F_UNLCK).then_some(request.l_start as u64))
 }
 
@@ -222,13 +211,10 @@ const ALLOCATE_ATTEMPTS: usize = 1000;
 ///
 /// Looks at the file size limit first: beyond it the kernel would kill the process.
 pub(crate) fn allocate(fd: impl AsFd, from: u64, len: u64) -> nix::Result<()> {
-    use nix::sys::resource::{Resource, getrlimit};
-    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
-    if from + len > limit {
+    if from + len > kernel::file_size_limit()? {
         return Err(Errno::EFBIG);
     }
-    let mode = nix::fcntl::FallocateFlags::empty();
-    let attempt = || nix::fcntl::fallocate(fd.as_fd(), mode, from as i64, len as i64);
+    let attempt = || kernel::allocate(fd.as_fd(), from, len);
     // A signal undoes what was allocated so far. Signals that come faster than a chunk takes must not hold the
     // host here for ever.
     for _ in 0..ALLOCATE_ATTEMPTS {
@@ -267,6 +253,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "/proc/self is about Miri itself")]
     fn a_lock_is_seen_by_another_description_only() {
         let file = tempfile::tempfile().unwrap();
         let fd = file.as_fd();

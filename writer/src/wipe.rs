@@ -3,6 +3,7 @@
 
 use crate::local::{AtomicPtr, AtomicUsize, Ordering};
 use std::num::NonZeroUsize;
+use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -37,16 +38,23 @@ pub(crate) fn words(count: usize) -> nix::Result<&'static [AtomicUsize]> {
     }
 }
 
+/// A pointer that is null now and in every forked child; never freed.
+pub(crate) fn pointer<T>() -> nix::Result<&'static AtomicPtr<T>> {
+    let word = ptr::from_ref(words(1)?.first().ok_or(Errno::ENOMEM)?);
+    // SAFETY: handed out to this caller alone; as large and as aligned as a word, valid whatever its bits, and null when
+    // they are 0.
+    Ok(unsafe { &*word.cast::<AtomicPtr<T>>() })
+}
+
 fn add_chunk(head: *mut Chunk) -> nix::Result<()> {
     let length = NonZeroUsize::new(CHUNK_BYTES).ok_or(Errno::EINVAL)?;
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: new anonymous memory at an address of the kernel's choice.
     let address = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) }?;
-    // SAFETY: the range was just mapped; the advice concerns forked children only.
-    let advised = unsafe { libc::madvise(address.as_ptr(), CHUNK_BYTES, libc::MADV_WIPEONFORK) };
+    let by_hand = !crate::kernel::wipe_on_fork(address.cast(), CHUNK_BYTES);
     // SAFETY: mapped, zero, aligned to a page, never unmapped once published, atomics only.
     let words = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<AtomicUsize>(), CHUNK_WORDS) };
-    let chunk = Chunk { words, used: AtomicUsize::new(0), by_hand: advised != 0, next: head };
+    let chunk = Chunk { words, used: AtomicUsize::new(0), by_hand, next: head };
     let raw = Box::into_raw(Box::new(chunk));
     if CHUNKS.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: `raw` came from Box::into_raw and was not published.

@@ -94,6 +94,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes, and no unsafe code is reached")]
     fn the_table_agrees_with_a_search() {
         let linear: Vec<f64> = (1..=64).map(f64::from).collect();
         let exponential: Vec<f64> = (0..40).map(|n| 1e-6 * 1.7_f64.powi(n)).collect();

@@ -1,5 +1,5 @@
 //! The sequences on rseq areas that the test supplies: they run on every machine, under emulators too.
-#![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 
 use super::*;
 use crate::local::AtomicU64;
