@@ -14,7 +14,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep soak bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ miri: ## the format crate under Miri (nightly)
 	@$(MIRI) --version >/dev/null 2>&1 || rustup component add miri rust-src --toolchain nightly || true
 	@if $(MIRI) --version >/dev/null 2>&1; then set -x; $(MIRI) test -p dyn-metrics-layout; \
 	else echo "SKIPPED: miri: no such component for the nightly toolchain here" >&2; fi
+
+soak: ## chaos for minutes: 10^9 increments, 1 000 kills; SOAK_ARGS="seconds=600 kills=10000 seed=7"
+	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-cli
+	cargo build --release -p dyn-metrics-tests --bin chaotic
+	$T/release/chaotic drive $(SOAK_ARGS)
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter
