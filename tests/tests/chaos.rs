@@ -1,7 +1,7 @@
 //! Chaos in short: processes that are killed, stopped, forked and replaced at random lose no acknowledged update, and
 //! nothing falls from one scrape to the next. `make soak` is the long form; the twins show that both would be seen.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,14 @@ impl Run {
 
 #[test]
 fn no_acknowledged_update_is_lost_in_chaos_and_nothing_falls() {
-    let run = Run::new(&["seconds=5", "increments=10000000", "kills=30", "series=6000"]);
+    let run = Run::new(&[
+        "seconds=5",
+        "increments=10000000",
+        "kills=30",
+        "series=8000",
+        "processes=6",
+        "threads=2",
+    ]);
     assert!(run.is_clean, "{}", run.text);
     for name in ["lost", "surplus", "decreases", "vanished"] {
         assert_eq!(run.number(name), 0, "{name}:\n{}", run.text);
@@ -87,9 +94,13 @@ fn serve(pages: [&'static str; 3]) -> SocketAddr {
     let address = listener.local_addr().expect("its address");
     std::thread::spawn(move || {
         for page in pages {
-            let (mut client, _) = listener.accept().expect("a client");
-            client.read(&mut [0; 1024]).expect("a request");
-            write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len())
+            let mut client = BufReader::new(listener.accept().expect("a client").0);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                assert!(client.read_line(&mut line).expect("a request") > 0);
+            }
+            write!(client.get_mut(), "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len())
                 .expect("a reader");
         }
     });

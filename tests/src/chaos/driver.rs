@@ -198,16 +198,7 @@ impl Run<'_> {
 
     /// One random deed, and what must be done anyway.
     fn act(&mut self) {
-        for forked in self.population.discover() {
-            if let Some(parent) = forked.parent
-                && self.random.one_in(3)
-            {
-                self.population.kill_life(parent);
-            }
-        }
-        self.population.reap();
-        self.population.go_on();
-        self.population.fill_seats(&mut self.random);
+        self.look_after();
         let living = self.population.living();
         let running = self.population.running();
         match self.random.below(100) {
@@ -237,6 +228,20 @@ impl Run<'_> {
             }
             _ => (),
         }
+    }
+
+    /// Notes who came and who went, and kills some parents right after they have forked.
+    fn look_after(&mut self) {
+        for forked in self.population.discover() {
+            if let Some(parent) = forked.parent
+                && self.random.one_in(3)
+            {
+                self.population.kill_life(parent);
+            }
+        }
+        self.population.reap();
+        self.population.go_on();
+        self.population.fill_seats(&mut self.random);
     }
 
     /// Mostly short; a claim waits for another process for a tenth of a second, and who lives is asked every second.
