@@ -20,7 +20,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan server test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,11 @@ server: export DYN_METRICS_REQUESTS = 2000000
 server: ## the exporter under bad clients, for about eight minutes; DYN_METRICS_SEED=2 for other requests
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --success-output final -E 'binary(/^server_/)'
+
+soak: ## chaos for minutes: 10^9 increments, 1 000 kills; SOAK_ARGS="seconds=600 kills=10000 seed=7"
+	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-cli
+	cargo build --release -p dyn-metrics-tests --bin chaotic
+	$T/release/chaotic drive $(SOAK_ARGS)
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter

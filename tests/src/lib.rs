@@ -1,6 +1,7 @@
 //! What the tests that cross crates and processes share.
 
 pub mod bytes;
+pub mod chaos;
 pub mod clients;
 pub mod delays;
 pub mod document;
