@@ -13,4 +13,6 @@ pub mod scene;
 pub mod servers;
 pub mod stage;
 pub mod steady;
+#[cfg_attr(not(target_arch = "x86_64"), path = "step/elsewhere.rs")]
+pub mod step;
 pub mod work;
