@@ -53,7 +53,7 @@ pub fn wanted() -> usize {
     match std::env::var("DYN_METRICS_DEATHS").as_deref() {
         Ok("all") => usize::MAX,
         Ok(number) => number.parse().expect("DYN_METRICS_DEATHS: all, or a number"),
-        Err(_) => 24,
+        Err(_) => 100,
     }
 }
 

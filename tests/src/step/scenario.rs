@@ -98,10 +98,12 @@ pub fn named(name: &str) -> Option<&'static Scenario> {
     all.into_iter().find(|scenario| scenario.name == name)
 }
 
-/// How every process of the scenarios opens the segment.
+/// How every process of the scenarios opens the segment. Its role is what it was started for, so that who takes a
+/// slot over writes other texts.
 #[must_use]
 pub fn options(directory: &Path) -> Builder {
-    Registry::builder().path(directory.join(SEGMENT)).max_bytes(256 << 10).processes(8).role("victim")
+    let role = std::env::args().nth(1).unwrap_or_default().repeat(8);
+    Registry::builder().path(directory.join(SEGMENT)).max_bytes(256 << 10).processes(8).role(&role)
 }
 
 /// A family whose series fill the index.
@@ -193,15 +195,17 @@ fn until_the_next_table(directory: &Path) -> Outcome<String> {
     Err("no new index table".into())
 }
 
-/// Registers series until the file's last chunk has no space for another.
+/// Registers series until the file's last chunk has no space for another: large ones first.
 fn until_the_chunk_is_full(directory: &Path) -> Outcome<String> {
     let family = filling(&options(directory).open()?)?;
     let chunk = u64::from(header::MIN_CHUNK);
-    for n in 0..2000 {
-        family.with(&[&n.to_string()]).inc_by(2);
-        if chunk - word(directory, header::RESERVED_END)? % chunk < 400 {
+    for n in 0..500 {
+        let left = chunk - word(directory, header::RESERVED_END)? % chunk;
+        if left < 400 {
             return note();
         }
+        let len = if left > 8000 { 3000 } else { 1 };
+        family.with(&[&format!("{n:0len$}")]).inc_by(2);
     }
     Err("no chunk was filled".into())
 }
