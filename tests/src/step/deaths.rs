@@ -19,8 +19,8 @@ pub struct Deaths {
     /// Real deaths.
     pub killed: u64,
     /// Instructions where one was to happen and which the victim didn't come by: clocks and random numbers have
-    /// their say in it.
-    pub missed: u64,
+    /// their say in it, and how many digits its pid has.
+    pub missed: Vec<u64>,
     /// What is wrong, with where.
     pub wrong: Vec<String>,
     /// Most bytes that a death has wasted.
@@ -146,7 +146,7 @@ impl<'s> Prepared<'s> {
             };
             // Clocks have their say in the way a victim takes: it gets another chance to come by.
             let Some((slide, mut attached)) = (0..3).find_map(|_| self.die_at(place, attach)) else {
-                deaths.missed += 1;
+                deaths.missed.push(place);
                 continue;
             };
             deaths.killed += 1;
