@@ -41,6 +41,9 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
 	$(MAKE) server
+	DYN_METRICS_DEATHS=all cargo nextest run -P deep -p dyn-metrics-tests --test deaths --test update_deaths --run-ignored all --success-output final
+	cargo build --release -p dyn-metrics-tests --bins
+	cargo nextest run --release -P deep -p dyn-metrics-tests --test update_deaths --success-output final
 	$(MAKE) arm64
 	$(MAKE) loom DYN_LOOM_PREEMPTIONS=4
 	$(MAKE) miri

@@ -18,9 +18,26 @@ pub fn superseded_base(file: &[u8]) -> Option<usize> {
     (at > 0 && file.len() > at + infix.len()).then_some(at)
 }
 
+/// Length of the name that the file with the name `file` was to have once made; none when it is no such name.
+#[must_use]
+pub fn birth_base(file: &[u8]) -> Option<usize> {
+    let infix = BIRTH_INFIX.as_bytes();
+    let at = file.windows(infix.len()).rposition(|window| window == infix)?;
+    (at > 0 && file.len() > at + infix.len()).then_some(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_being_made_is_known_by_its_name() {
+        assert_eq!(birth_base(b"dynamo.birth-0123456789abcdef"), Some(6));
+        assert_eq!(birth_base(b"dynamo.superseded-1.birth-2"), Some(19));
+        for other in ["dynamo", "dynamo.birth-", ".birth-1", "dynamo.superseded-1", ""] {
+            assert_eq!(birth_base(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_superseded_file_is_known_by_its_name() {

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use dyn_metrics_layout::file::{BIRTH_INFIX, superseded_base};
+use dyn_metrics_layout::file::{birth_base, superseded_base};
 
 use crate::left_out::{LeftOut, LeftOutReason};
 use crate::snapshot::PatternReport;
@@ -59,7 +59,8 @@ pub(crate) fn discover(patterns: &[String], left_out: &mut LeftOut) -> (Vec<Grou
         }
     }
     let parents: BTreeSet<PathBuf> = numbers.keys().map(|path| parent(path).to_owned()).collect();
-    for file in parents.iter().flat_map(|parent| files_in(parent).unwrap_or_default()) {
+    for file in parents.iter().flat_map(|parent| files_in(parent).unwrap_or_default()).filter(|f| is_born(f))
+    {
         if let Some(number) = base(&file).and_then(|base| numbers.get(&base)) {
             groups[*number].superseded.push(file);
         }
@@ -89,9 +90,8 @@ fn paths_of(pattern: &str, left_out: &mut LeftOut) -> (Vec<PathBuf>, Expected) {
         return (vec![path.to_owned()], Expected::Segment);
     };
     // A superseded file stands for its name, even when nothing has that any more.
-    let is_born = |file: &PathBuf| !file.to_string_lossy().contains(BIRTH_INFIX);
     let names: BTreeSet<PathBuf> =
-        found.into_iter().filter(is_born).map(|file| base(&file).unwrap_or(file)).collect();
+        found.into_iter().filter(|file| is_born(file)).map(|file| base(&file).unwrap_or(file)).collect();
     (names.into_iter().collect(), expected)
 }
 
@@ -99,6 +99,11 @@ fn paths_of(pattern: &str, left_out: &mut LeftOut) -> (Vec<PathBuf>, Expected) {
 fn glob_of(path: &Path, pattern: &str) -> Option<glob::Paths> {
     let is_glob = pattern.contains(['*', '?', '[']) && path.symlink_metadata().is_err();
     is_glob.then(|| glob::glob(pattern).ok()).flatten()
+}
+
+/// Whether it is not one that is still being made, or whose maker has died.
+fn is_born(file: &Path) -> bool {
+    file.file_name().is_none_or(|name| birth_base(name.as_bytes()).is_none())
 }
 
 /// The name that a superseded file once had.
@@ -179,6 +184,13 @@ mod tests {
         let (a, b) = (("a".into(), Expected::Readable, 0), ("b".into(), Expected::Segment, 0));
         assert_eq!(found(&directory, &["b", "*"]), [b.clone(), a.clone()]);
         assert_eq!(found(&directory, &["*", "b"]), [a, b]);
+    }
+
+    #[test]
+    fn what_is_still_being_made_is_left_alone() {
+        let directory = directory(&["a", "a.birth-1", "a.superseded-1", "a.superseded-2.birth-2"]);
+        assert_eq!(found(&directory, &["a"]), [("a".into(), Expected::Segment, 1)]);
+        assert_eq!(found(&directory, &[""]), [("a".into(), Expected::Anything, 1)]);
     }
 
     #[test]

@@ -19,5 +19,7 @@ pub mod served;
 pub mod servers;
 pub mod stage;
 pub mod steady;
+#[cfg_attr(not(target_arch = "x86_64"), path = "step/elsewhere.rs")]
+pub mod step;
 pub mod strict;
 pub mod work;

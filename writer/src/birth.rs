@@ -1,12 +1,14 @@
 //! Making a new segment: complete before it has a name.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dyn_metrics_layout::file::BIRTH_INFIX;
+use dyn_metrics_layout::file::{BIRTH_INFIX, birth_base, superseded_base};
 use dyn_metrics_layout::header::{self, Header};
-use dyn_metrics_layout::{index, process};
+use dyn_metrics_layout::index;
+use dyn_metrics_layout::process::{self, REPLACE_LOCK};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
@@ -16,8 +18,12 @@ use crate::kernel::Filesystem;
 use crate::options::Builder;
 use crate::sys::{self, Rename};
 
+/// How often a temporary name that somebody has removed is made anew.
+const ATTEMPTS: usize = 8;
+
 /// Makes a segment under `path`; none when somebody else made one first.
 pub(crate) fn create(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
+    remove_abandoned(path);
     let directory = directory_of(path);
     match sys::open_unnamed(directory) {
         Ok(fd) => {
@@ -42,17 +48,48 @@ fn directory_of(path: &Path) -> &Path {
 
 /// For filesystems without unnamed files: a temporary name, renamed without replacing.
 fn create_by_rename(path: &Path, options: &Builder) -> Result<Option<OwnedFd>> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!("{BIRTH_INFIX}{:016x}", sys::random()));
-    let temporary = PathBuf::from(name);
-    let fd =
-        sys::create_new(&temporary).map_err(|errno| failed(path, "create a file in its directory", errno))?;
-    let made = fill(&fd, path, options)
-        .and_then(|()| named(sys::rename(&temporary, path, Rename::NoReplace), path, fd));
-    if !matches!(made, Ok(Some(_))) {
-        let _ = std::fs::remove_file(&temporary);
+    for _ in 0..ATTEMPTS {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("{BIRTH_INFIX}{:016x}", sys::random()));
+        let temporary = PathBuf::from(name);
+        let fd = sys::create_new(&temporary)
+            .map_err(|errno| failed(path, "create a file in its directory", errno))?;
+        // Until it has its name: whoever finds it unlocked takes its maker for dead.
+        let _ = sys::try_lock(&fd, REPLACE_LOCK);
+        let renamed = fill(&fd, path, options).map(|()| sys::rename(&temporary, path, Rename::NoReplace));
+        if matches!(renamed, Ok(Err(Errno::ENOENT))) && directory_of(path).exists() {
+            continue; // found before it was locked
+        }
+        // Closing is not enough: a forked child may have the descriptor.
+        let _ = sys::unlock(&fd, REPLACE_LOCK, 1);
+        let made = renamed.and_then(|renamed| named(renamed, path, fd));
+        if !matches!(made, Ok(Some(_))) {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        return made;
     }
-    made
+    Err(Error::Busy { path: path.to_owned() })
+}
+
+/// Removes temporary files of this segment, and of those that were to replace it, whose makers have died.
+fn remove_abandoned(path: &Path) {
+    let base = |name: &[u8]| superseded_base(name).unwrap_or(name.len());
+    let Some(name) = path.file_name().map(OsStr::as_encoded_bytes) else { return };
+    let Ok(entries) = std::fs::read_dir(directory_of(path)) else { return };
+    for entry in entries.flatten() {
+        let file = entry.file_name();
+        let Some(end) = birth_base(file.as_encoded_bytes()) else { continue };
+        let made = &file.as_encoded_bytes()[..end];
+        let is_ours = made[..base(made)] == name[..base(name)];
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let Ok(fd) = sys::open_existing(&entry.path()) else { continue };
+        if sys::try_lock(&fd, REPLACE_LOCK) == Ok(true) {
+            log::info!("{}: its maker died; removing it", entry.path().display());
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn named(linked: nix::Result<()>, path: &Path, fd: OwnedFd) -> Result<Option<OwnedFd>> {
