@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod delays;
 pub mod every_kind;
+pub mod exposition;
 pub mod forks;
 pub mod golden;
 pub mod host;
