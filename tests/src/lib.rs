@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod forks;
 pub mod golden;
 pub mod host;
+pub mod hostile;
 pub mod reading;
 pub mod refusals;
 pub mod rseq;
