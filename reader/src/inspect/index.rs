@@ -11,7 +11,7 @@ use dyn_metrics_layout::record::{
 };
 
 use super::{Content, Inspection, Record, Table, Visited, check_reserved, word_at};
-use crate::catalog::{MAX_TABLES, record_bytes};
+use crate::catalog::{FIRST_READ, MAX_TABLES, record_bytes};
 use crate::raw::{RawFamily, RawSeries};
 
 /// Reads the chain of tables, then their slots, those of the newest table first: a table is full before the
@@ -156,8 +156,10 @@ fn find_families(inspection: &mut Inspection) {
 
 fn read_record(inspection: &mut Inspection, offset: u64) -> LayoutResult<Record> {
     inspection.bytes.expect_inside(offset, HEADER_BYTES as u64)?;
+    // Before anything is read, and then for the rest of it.
+    inspection.bytes.charge(offset, FIRST_READ as u64)?;
     let bytes = record_bytes(&inspection.bytes.file, offset, inspection.bytes.len())?;
-    inspection.bytes.charge(offset, bytes.len() as u64)?;
+    inspection.bytes.charge(offset, bytes.len().saturating_sub(FIRST_READ) as u64)?;
     let head = RecordHead::decode(&bytes, offset)?;
     let seed = inspection.header().hash_seed;
     let mut content = if head.tag == FAMILY_TAG {
