@@ -113,14 +113,21 @@ fn check_slot(inspection: &mut Inspection, table: usize, used: usize, record: &R
 /// together have become too long.
 pub(crate) fn contains(inspection: &Inspection, offset: u64, hash: u64) -> bool {
     for table in &inspection.tables {
-        for slot in index::window(table.slots as usize, hash) {
+        let mut used = table.used.as_slice();
+        for (number, slot) in index::window(table.slots as usize, hash).enumerate() {
             let Some(left) = inspection.search_steps.get().checked_sub(1) else { return true };
             inspection.search_steps.set(left);
-            let mut word = table.word(slot);
-            if word == 0 {
-                // It may have been filled after it was copied.
-                word = inspection.bytes.words::<1>(slot_place(table, slot)).map_or(0, |[word]| word);
+            if number == 0 || slot == 0 {
+                used = table.used_from(slot);
             }
+            let word = match used {
+                [(known, word), rest @ ..] if *known as usize == slot => {
+                    used = rest;
+                    *word
+                }
+                // It may have been filled after it was copied.
+                _ => inspection.bytes.words::<1>(slot_place(table, slot)).map_or(0, |[word]| word),
+            };
             if word == 0 {
                 return false;
             }
