@@ -61,21 +61,21 @@ struct Reading<'p> {
 }
 
 impl<'p> Reading<'p> {
-    fn line(&mut self, line: &'p str) -> Result<(), &'static str> {
+    fn line(&mut self, line: &'p str) -> Result<(), String> {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            return self.help(rest);
+            self.end_family()?;
+            return Ok(self.help(rest)?);
         }
         if let Some(rest) = line.strip_prefix("# TYPE ") {
-            return self.kind(rest);
+            return Ok(self.kind(rest)?);
         }
         if self.help.is_some() {
-            return Err("HELP without TYPE");
+            return Err("HELP without TYPE".to_owned());
         }
-        self.sample(line)
+        Ok(self.sample(line)?)
     }
 
     fn help(&mut self, rest: &'p str) -> Result<(), &'static str> {
-        self.end_family().map_err(|_| "the family before it is not whole")?;
         let (name, text) = rest.split_once(' ').ok_or("HELP without a space")?;
         expect_escapes(text, "\\n")?;
         if !is_metric_name(name) {
