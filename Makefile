@@ -14,7 +14,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri test-deep fuzz bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, longer 
 	$(MAKE) arm64
 	$(MAKE) loom DYN_LOOM_PREEMPTIONS=4
 	$(MAKE) miri
+	$(MAKE) fuzz FUZZ_SECONDS=10
 
 setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
@@ -72,6 +73,10 @@ miri: ## the format crate under Miri (nightly)
 	@$(MIRI) --version >/dev/null 2>&1 || rustup component add miri rust-src --toolchain nightly || true
 	@if $(MIRI) --version >/dev/null 2>&1; then set -x; $(MIRI) test -p dyn-metrics-layout; \
 	else echo "SKIPPED: miri: no such component for the nightly toolchain here" >&2; fi
+
+fuzz: FUZZ_SECONDS = 600
+fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
+	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter
