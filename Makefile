@@ -49,6 +49,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) miri
 	$(MAKE) tsan
 	$(MAKE) asan
+	$(MAKE) fuzz FUZZ_SECONDS=10
 
 setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
@@ -109,6 +110,10 @@ soak: ## chaos for minutes: 10^9 increments, 1 000 kills; SOAK_ARGS="seconds=600
 	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-cli
 	cargo build --release -p dyn-metrics-tests --bin chaotic
 	$T/release/chaotic drive $(SOAK_ARGS)
+
+fuzz: FUZZ_SECONDS = 600
+fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
+	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter

@@ -41,7 +41,8 @@ pub fn run(args: &CheckArgs) -> Result<Outcome, CliError> {
     Ok(if report.is_sound() { Outcome::Fine } else { Outcome::Problems })
 }
 
-fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Writes what a check found.
+pub fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let path = report.path.display().to_string();
     writeln!(out, "{}: {}", style.bold(&clean(&path)), verdict(report))?;
     findings(report).write(2, style, out)?;

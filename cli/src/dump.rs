@@ -3,7 +3,7 @@
 mod family;
 mod filter;
 mod histogram;
-mod raw;
+pub mod raw;
 
 use std::io::{self, BufWriter, Write};
 
@@ -116,6 +116,11 @@ pub fn print(path: &str, style: Style) -> Result<Outcome, CliError> {
     View { style, buckets: false, short: false }.write(&snapshot, out)?;
     out.flush()?;
     Ok(complain_about(&snapshot))
+}
+
+/// Writes `snapshot` as a table, with each bucket of histograms.
+pub fn write_table(snapshot: &Snapshot, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    View { style, buckets: true, short: false }.write(snapshot, out)
 }
 
 fn write_encoded(out: &mut impl Write, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {

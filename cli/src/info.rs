@@ -44,7 +44,8 @@ pub fn run(args: &InfoArgs) -> Result<Outcome, CliError> {
     Ok(complain_about_raw(&path, &raw))
 }
 
-fn write(raw: &Raw, now: u64, style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Writes what a segment is.
+pub fn write(raw: &Raw, now: u64, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let path = raw.path.display().to_string();
     writeln!(out, "{}", style.bold(&clean(&path)))?;
     facts(raw, now).write(2, style, out)?;

@@ -94,14 +94,19 @@ pub fn served(snapshot: &Snapshot) -> impl Iterator<Item = &SegmentReport> {
 
 /// Says what of `snapshot` could not be read.
 pub fn complain_about(snapshot: &Snapshot) -> Outcome {
+    let complaints = complaints(snapshot);
+    complaints.iter().for_each(|complaint| complain(complaint));
+    if complaints.is_empty() { Outcome::Fine } else { Outcome::Problems }
+}
+
+/// What of `snapshot` could not be read.
+pub fn complaints(snapshot: &Snapshot) -> Vec<String> {
     let parts = |report: &SegmentReport| {
         let of = snapshot.stats.skipped.iter().filter(|skipped| skipped.segment == report.label);
         of.map(|skipped| skipped.count).sum()
     };
     let of_segments = snapshot.segments.iter().filter_map(|report| complaint(report, parts(report)));
-    let complaints: Vec<String> = of_segments.chain(left_out(&snapshot.left_out)).collect();
-    complaints.iter().for_each(|complaint| complain(complaint));
-    if complaints.is_empty() { Outcome::Fine } else { Outcome::Problems }
+    of_segments.chain(left_out(&snapshot.left_out)).collect()
 }
 
 /// Says that structures of `raw` are damaged.

@@ -16,7 +16,6 @@ pub struct Style {
 
 impl Style {
     /// Plain text.
-    #[cfg(test)]
     pub const PLAIN: Self = Self { ansi: false };
 
     /// As standard output can show it: plain unless it is a terminal, or with `NO_COLOR`.

@@ -25,7 +25,13 @@ use crate::tables::Table;
 pub(crate) const MAX_TABLES: usize = 4096;
 
 /// Bytes read at once: most records fit.
-const FIRST_READ: usize = 512;
+pub(crate) const FIRST_READ: usize = 512;
+
+/// Bytes of records that are read for each byte of a segment, and at all: sound ones don't overlap, and the smallest
+/// take a quarter of [`FIRST_READ`]. Without it slots that lead to overlapping records would have the file read
+/// thousands of times.
+const READ_PER_BYTE: u64 = 16;
+const READ_AT_LEAST: u64 = 1 << 20;
 
 /// A family as its record describes it.
 #[derive(Debug)]
@@ -125,6 +131,8 @@ pub(crate) struct Catalog {
     common: Vec<(String, String)>,
     records: HashMap<u64, Found>,
     tables: Vec<Table>,
+    /// Bytes of records that were read so far.
+    bytes_read: u64,
 }
 
 /// What a record's offset led to.
@@ -223,7 +231,7 @@ impl Catalog {
         taken: &mut Ranges,
         log: &mut SkipLog,
     ) -> Result<Found, Fault> {
-        let bytes = record_bytes(source.file, offset, source.map.len())?;
+        let bytes = self.record_bytes(source, offset)?;
         if bytes.starts_with(&record::FAMILY_TAG.to_le_bytes()) {
             return self.add_family(source, offset, &bytes, taken, log);
         }
@@ -247,6 +255,19 @@ impl Catalog {
         }
     }
 
+    /// As [`record_bytes`], as long as all records together haven't been more than a sound segment has.
+    fn record_bytes(&mut self, source: Source<'_>, offset: u64) -> Result<Vec<u8>, Fault> {
+        let len = source.map.len();
+        let (found, expected) = (self.bytes_read, len.saturating_mul(READ_PER_BYTE).max(READ_AT_LEAST));
+        if found > expected {
+            let what = "records: they claim more bytes than the file has";
+            return Err(Fault::Corrupt { what, offset, found, expected });
+        }
+        let bytes = record_bytes(source.file, offset, len);
+        self.bytes_read += bytes.as_ref().map_or(0, Vec::len).max(FIRST_READ) as u64;
+        bytes
+    }
+
     /// Reads a family that a series refers to; whatever else lies there is no family.
     fn read_family(
         &mut self,
@@ -255,7 +276,7 @@ impl Catalog {
         taken: &mut Ranges,
         log: &mut SkipLog,
     ) -> Result<Found, Fault> {
-        let found = match record_bytes(source.file, offset, source.map.len()) {
+        let found = match self.record_bytes(source, offset) {
             Ok(bytes) => self.add_family(source, offset, &bytes, taken, log),
             Err(fault) => Err(fault),
         };

@@ -26,7 +26,7 @@ pub fn cells(bounds: &[f64], buckets: &[u64], sum: f64) -> Vec<String> {
 }
 
 fn totals(bounds: &[f64], buckets: &[u64], sum: f64) -> [String; 6] {
-    let count = buckets.iter().fold(0_u64, |total, count| total.wrapping_add(*count));
+    let count = buckets.iter().fold(0_u64, |total, count| total.saturating_add(*count));
     let quantile = |share| quantile(bounds, buckets, share).map_or("-".to_owned(), |found| found.to_string());
     [count.to_string(), float(sum), mean(sum, count), quantile(0.5), quantile(0.9), quantile(0.99)]
 }

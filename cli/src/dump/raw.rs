@@ -25,7 +25,8 @@ pub fn run(path: &str) -> Result<Outcome, CliError> {
     Ok(complain_about_raw(path, &raw))
 }
 
-fn write(raw: &Raw, style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Writes the structures of a segment.
+pub fn write(raw: &Raw, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let sections: [(&str, Table); 7] = [
         ("header", header(raw)),
         ("statistics", statistics(&raw.statistics)),

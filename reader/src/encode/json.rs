@@ -94,7 +94,7 @@ fn series(series: &SeriesSnapshot, o: &mut Object<'_>) {
             let mut count = 0_u64;
             let upper = bounds.iter().copied().chain([f64::INFINITY]);
             let cumulative = buckets.iter().map(|bucket| {
-                count = count.wrapping_add(*bucket);
+                count = count.saturating_add(*bucket);
                 count
             });
             let pairs: Vec<(f64, u64)> = upper.zip(cumulative).collect();

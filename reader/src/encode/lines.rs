@@ -115,7 +115,7 @@ impl Lines {
             ValueRef::Histogram { buckets, sum, .. } => {
                 let (bucket, mut count) = (self.start(number, 0), 0_u64);
                 for (extra, found) in self.extras.iter().zip(buckets) {
-                    count = count.wrapping_add(*found);
+                    count = count.saturating_add(*found);
                     out.extend_from_slice(bucket);
                     line(extra, Number::Unsigned(count), out);
                 }

@@ -204,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn buckets_never_fall_whatever_a_file_holds() {
+        let mut built = Builder::new(1);
+        let bounds = dyn_metrics_layout::record::Doubles::Numbers(&[0.5, 1.0]);
+        let latency = dyn_metrics_layout::record::Family { bounds, ..family("h", Kind::Histogram) };
+        let latency = built.family(&latency);
+        let series = built.series(latency, &[]);
+        built.cells(series, Representation::Integer, [&[7, u64::MAX, 3, 1], &[], &[], &[]]);
+        let page = page(&built, &[]);
+        let shown: Vec<_> = page.lines().filter(|line| line.starts_with("h_")).collect();
+        let most = u64::MAX;
+        let expected = [
+            r#"h_bucket{le="0.5"} 7"#.to_owned(),
+            format!(r#"h_bucket{{le="1"}} {most}"#),
+            format!(r#"h_bucket{{le="+Inf"}} {most}"#),
+            "h_sum 1".to_owned(),
+            format!("h_count {most}"),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
     fn a_state_set_without_a_living_process_shows_no_state() {
         let mut built = Builder::new(1);
         let states = Texts::Strs(&["on"]);

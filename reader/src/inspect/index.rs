@@ -11,7 +11,7 @@ use dyn_metrics_layout::record::{
 };
 
 use super::{Content, Inspection, Record, Table, Visited, check_reserved, word_at};
-use crate::catalog::{MAX_TABLES, record_bytes};
+use crate::catalog::{FIRST_READ, MAX_TABLES, record_bytes};
 use crate::raw::{RawFamily, RawSeries};
 
 /// Reads the chain of tables, then their slots, those of the newest table first: a table is full before the
@@ -113,14 +113,21 @@ fn check_slot(inspection: &mut Inspection, table: usize, used: usize, record: &R
 /// together have become too long.
 pub(crate) fn contains(inspection: &Inspection, offset: u64, hash: u64) -> bool {
     for table in &inspection.tables {
-        for slot in index::window(table.slots as usize, hash) {
+        let mut used = table.used.as_slice();
+        for (number, slot) in index::window(table.slots as usize, hash).enumerate() {
             let Some(left) = inspection.search_steps.get().checked_sub(1) else { return true };
             inspection.search_steps.set(left);
-            let mut word = table.word(slot);
-            if word == 0 {
-                // It may have been filled after it was copied.
-                word = inspection.bytes.words::<1>(slot_place(table, slot)).map_or(0, |[word]| word);
+            if number == 0 || slot == 0 {
+                used = table.used_from(slot);
             }
+            let word = match used {
+                [(known, word), rest @ ..] if *known as usize == slot => {
+                    used = rest;
+                    *word
+                }
+                // It may have been filled after it was copied.
+                _ => inspection.bytes.words::<1>(slot_place(table, slot)).map_or(0, |[word]| word),
+            };
             if word == 0 {
                 return false;
             }
@@ -156,8 +163,10 @@ fn find_families(inspection: &mut Inspection) {
 
 fn read_record(inspection: &mut Inspection, offset: u64) -> LayoutResult<Record> {
     inspection.bytes.expect_inside(offset, HEADER_BYTES as u64)?;
+    // Before anything is read, and then for the rest of it.
+    inspection.bytes.charge(offset, FIRST_READ as u64)?;
     let bytes = record_bytes(&inspection.bytes.file, offset, inspection.bytes.len())?;
-    inspection.bytes.charge(offset, bytes.len() as u64)?;
+    inspection.bytes.charge(offset, bytes.len().saturating_sub(FIRST_READ) as u64)?;
     let head = RecordHead::decode(&bytes, offset)?;
     let seed = inspection.header().hash_seed;
     let mut content = if head.tag == FAMILY_TAG {

@@ -45,8 +45,11 @@ pub(crate) struct Inspection {
     pub(crate) search_steps: Cell<u64>,
 }
 
-/// Slots that all searches together may look at: seconds, and more than a segment of ten million series needs.
-const SEARCH_STEPS: u64 = 1 << 32;
+/// Slots that all searches together may look at for each byte of the file, and at all: a record of a sound segment takes
+/// at least 128 bytes, and its search looks at 32 slots in each table. A chain of full tables of no use would take
+/// minutes otherwise.
+const SEARCH_STEPS_PER_BYTE: u64 = 16;
+const SEARCH_STEPS_AT_MOST: u64 = 1 << 32;
 
 /// The header's words that change.
 #[derive(Debug, Default)]
@@ -77,10 +80,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The word in a slot.
-    pub(crate) fn word(&self, slot: usize) -> u64 {
-        let found = self.used.binary_search_by_key(&slot, |(number, _)| *number as usize);
-        found.map_or(0, |at| self.used[at].1)
+    /// The slots in use from this one on.
+    pub(crate) fn used_from(&self, slot: usize) -> &[(u32, u64)] {
+        &self.used[self.used.partition_point(|(number, _)| (*number as usize) < slot)..]
     }
 }
 
@@ -117,7 +119,7 @@ impl Inspection {
             extents: Vec::new(),
             gauges: BTreeMap::new(),
             findings: Findings::default(),
-            search_steps: Cell::new(SEARCH_STEPS),
+            search_steps: Cell::new(len.saturating_mul(SEARCH_STEPS_PER_BYTE).min(SEARCH_STEPS_AT_MOST)),
         };
         index::read_tables(&mut inspection);
         index::read_records(&mut inspection);

@@ -43,7 +43,7 @@ fn encode_series(name: &str, series: &SeriesSnapshot, out: &mut String) {
         Value::Histogram { bounds, buckets, sum } => {
             let mut count = 0_u64;
             for (bound, bucket) in bounds.iter().chain([&f64::INFINITY]).zip(buckets) {
-                count = count.wrapping_add(*bucket);
+                count = count.saturating_add(*bucket);
                 line("_bucket", Some(("le", &number::le(*bound))), Number::Unsigned(count));
             }
             line("_sum", None, Number::Float(*sum));

@@ -1,0 +1,4 @@
+//! See `Target::Dump` in `tests/src/hostile/`.
+#![no_main]
+
+dyn_metrics_fuzz::fuzz!(Dump);

@@ -1,0 +1,4 @@
+//! See `Target::Snapshot` in `tests/src/hostile/`.
+#![no_main]
+
+dyn_metrics_fuzz::fuzz!(Snapshot);
