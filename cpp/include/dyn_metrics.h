@@ -450,7 +450,8 @@ typedef struct dynm_value {
    */
   double number;
   /**
-   * The same as whole number, exact where the type is: events, nanoseconds. 0 of fractions.
+   * The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds. 0 of
+   * fractions.
    */
   int64_t integer;
   /**

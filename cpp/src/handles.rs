@@ -229,3 +229,21 @@ pub(crate) fn c_text(text: &str) -> CString {
     let end = text.find('\0').unwrap_or(text.len());
     CString::new(&text[..end]).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_push_the_same_keep_one() {
+        static LIST: List<usize> = List::new();
+        fn find(key: usize) -> usize {
+            std::ptr::from_ref(LIST.find_or_push(|known| *known == key, || Ok(key)).ok().unwrap()) as usize
+        }
+        let all = |_: usize| (0..200).map(find).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|at| std::thread::spawn(move || all(at))).collect();
+        let found: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(found.iter().all(|other| *other == found[0]));
+        assert!(LIST.find_or_push(|known| *known == 7, || failure(dynm_status::DYNM_FULL, c"")).is_ok());
+    }
+}

@@ -54,8 +54,8 @@ pub(crate) fn sized<T: Sized_>(pointer: *const T, what: &'static str) -> Result<
     };
     for at in size_of::<T>()..size {
         // SAFETY: below the structure's size.
-        let byte = unsafe { pointer.cast::<u8>().add(at).read() };
-        if byte != 0 {
+        let byte = unsafe { &*pointer.cast::<u8>().wrapping_add(at) };
+        if *byte != 0 {
             let known = size_of::<T>();
             return failure(
                 dynm_status::DYNM_OLD_LIBRARY,

@@ -212,3 +212,37 @@ pub extern "C" fn dynm_status_name(status: i32) -> *const c_char {
     let known = dynm_status::EVERY.iter().find(|known| **known as i32 == status);
     known.map_or(c"unknown status", |known| known.name()).as_ptr()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last() -> String {
+        // SAFETY: never null.
+        unsafe { CStr::from_ptr(dynm_last_error()) }.to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn a_panic_ends_at_the_edge() {
+        assert_eq!(edge(|| panic!("a fault")), dynm_status::DYNM_INTERNAL);
+        assert!(last().contains("report it"), "{}", last());
+    }
+
+    #[test]
+    fn a_message_stays_until_the_next_failure_of_its_thread() {
+        assert_eq!(last(), "");
+        let full = || failure(dynm_status::DYNM_FULL, "no\0 space".to_owned());
+        assert_eq!(edge(full), dynm_status::DYNM_FULL);
+        std::thread::spawn(|| assert_eq!(last(), "")).join().unwrap();
+        assert_eq!(edge(|| Ok(())), dynm_status::DYNM_OK);
+        assert_eq!(last(), "no space");
+    }
+
+    #[test]
+    fn every_status_has_a_name_and_a_number_of_its_own() {
+        for (at, status) in dynm_status::EVERY.into_iter().enumerate() {
+            assert_eq!(status.name().to_string_lossy(), format!("{status:?}"));
+            assert!(dynm_status::EVERY[..at].iter().all(|other| *other as i32 > status as i32));
+        }
+    }
+}

@@ -151,7 +151,8 @@ pub struct dynm_value {
     pub struct_size: usize,
     /// Counters and gauges: the value as exposed (durations in seconds). Infos: 1.
     pub number: f64,
-    /// The same as whole number, exact where the type is: events, nanoseconds. 0 of fractions.
+    /// The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds. 0 of
+    /// fractions.
     pub integer: i64,
     /// Tallies and histograms: number of observations.
     pub count: u64,

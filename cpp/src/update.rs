@@ -35,10 +35,13 @@ fn update(metric: *const dynm_metric, update: impl FnOnce(&'static Handle) -> Re
 /// As Requires says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_counter_inc(metric: *const dynm_metric) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_COUNTER_U64(counter) => Ok(counter.inc()),
-        Handle::DYNM_COUNTER_F64(counter) => Ok(counter.inc()),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_COUNTER_U64(counter) => counter.inc(),
+            Handle::DYNM_COUNTER_F64(counter) => counter.inc(),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -50,9 +53,12 @@ pub unsafe extern "C" fn dynm_counter_inc(metric: *const dynm_metric) -> dynm_st
 /// As there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_counter_add_u64(metric: *const dynm_metric, n: u64) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_COUNTER_U64(counter) => Ok(counter.inc_by(n)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_COUNTER_U64(counter) => counter.inc_by(n),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -65,9 +71,12 @@ pub unsafe extern "C" fn dynm_counter_add_u64(metric: *const dynm_metric, n: u64
 /// As there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_counter_add_f64(metric: *const dynm_metric, amount: f64) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_COUNTER_F64(counter) => Ok(counter.inc_by(amount)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_COUNTER_F64(counter) => counter.inc_by(amount),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -79,9 +88,12 @@ pub unsafe extern "C" fn dynm_counter_add_f64(metric: *const dynm_metric, amount
 /// As there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_counter_add_ns(metric: *const dynm_metric, nanoseconds: u64) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_COUNTER_NS(counter) => Ok(counter.inc_by(Duration::from_nanos(nanoseconds))),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_COUNTER_NS(counter) => counter.inc_by(Duration::from_nanos(nanoseconds)),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -95,10 +107,13 @@ pub unsafe extern "C" fn dynm_counter_add_ns(metric: *const dynm_metric, nanosec
 /// As there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_observe(metric: *const dynm_metric, value: f64) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_HISTOGRAM(histogram) => Ok(histogram.observe(value)),
-        Handle::DYNM_TALLY(tally) => Ok(tally.observe(value)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_HISTOGRAM(histogram) => histogram.observe(value),
+            Handle::DYNM_TALLY(tally) => tally.observe(value),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -110,9 +125,12 @@ pub unsafe extern "C" fn dynm_observe(metric: *const dynm_metric, value: f64) ->
 /// As there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynm_observe_n(metric: *const dynm_metric, value: f64, count: u64) -> dynm_status {
-    update(metric, |handle| match handle {
-        Handle::DYNM_HISTOGRAM(histogram) => Ok(histogram.observe_n(value, count)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            Handle::DYNM_HISTOGRAM(histogram) => histogram.observe_n(value, count),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
@@ -129,23 +147,29 @@ fn of_type(handle: &Handle, number: Number) -> bool {
 
 #[inline(always)]
 fn set(metric: *const dynm_metric, number: Number) -> dynm_status {
-    update(metric, |handle| match handle {
-        _ if !of_type(handle, number) => wrong_type(),
-        Handle::DYNM_GAUGE_I64(gauge) => Ok(raw::set(gauge, number)),
-        Handle::DYNM_GAUGE_F64(gauge) => Ok(raw::set(gauge, number)),
-        Handle::DYNM_GAUGE_NS(gauge) => Ok(raw::set(gauge, number)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match handle {
+            _ if !of_type(handle, number) => return wrong_type(),
+            Handle::DYNM_GAUGE_I64(gauge) => raw::set(gauge, number),
+            Handle::DYNM_GAUGE_F64(gauge) => raw::set(gauge, number),
+            Handle::DYNM_GAUGE_NS(gauge) => raw::set(gauge, number),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 
 #[inline(always)]
 fn add(metric: *const dynm_metric, number: Number) -> dynm_status {
-    update(metric, |handle| match (handle, number) {
-        _ if !of_type(handle, number) => wrong_type(),
-        (Handle::DYNM_GAUGE_I64(gauge), _) => Ok(raw::add(gauge, number)),
-        (Handle::DYNM_GAUGE_F64(gauge), Number::Float(amount)) => Ok(gauge.add(amount)), // NaN is counted there
-        (Handle::DYNM_GAUGE_NS(gauge), _) => Ok(raw::add(gauge, number)),
-        _ => wrong_type(),
+    update(metric, |handle| {
+        match (handle, number) {
+            _ if !of_type(handle, number) => return wrong_type(),
+            (Handle::DYNM_GAUGE_I64(gauge), _) => raw::add(gauge, number),
+            (Handle::DYNM_GAUGE_F64(gauge), Number::Float(amount)) => gauge.add(amount), // NaN is counted there
+            (Handle::DYNM_GAUGE_NS(gauge), _) => raw::add(gauge, number),
+            _ => return wrong_type(),
+        }
+        Ok(())
     })
 }
 

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use dyn_metrics::Kind;
+use dyn_metrics::raw::{self, Representation};
 
 use crate::handles::{dynm_metric, object};
 use crate::input::{give, not_null};
@@ -24,7 +25,10 @@ fn value_of(handle: &Handle) -> dynm_value {
         }
         Handle::DYNM_GAUGE_I64(gauge) => number(gauge.value() as f64, gauge.value()),
         Handle::DYNM_GAUGE_F64(gauge) => number(gauge.value(), 0),
-        Handle::DYNM_GAUGE_NS(gauge) => number(gauge.value(), (gauge.value() * 1e9).round() as i64),
+        Handle::DYNM_GAUGE_NS(gauge) => {
+            let time = raw::value(gauge, Representation::Nanoseconds);
+            number(time.as_f64(), time.to_bits() as i64)
+        }
         Handle::DYNM_TALLY(tally) => dynm_value { count: tally.count(), sum: tally.sum(), ..none },
         Handle::DYNM_HISTOGRAM(histogram) => {
             dynm_value { count: histogram.count(), sum: histogram.sum(), ..none }

@@ -125,6 +125,11 @@ pub fn add<M: Metric>(handle: &M, number: Number) {
     crate::metrics::add(handle.gauge(), number);
 }
 
+/// This process's value of a gauge, in `representation`; 0 where `handle` is no gauge.
+pub fn value<M: Metric>(handle: &M, representation: Representation) -> Number {
+    crate::metrics::value(handle.gauge(), representation)
+}
+
 /// A word where a binding keeps its own object for a series in one representation: 0 until it has stored one. None of
 /// private handles. There is one for each copy of this library in a process, so one binding may use it.
 pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Option<&'static Word> {
@@ -190,7 +195,7 @@ mod tests {
         assert_eq!(counter.value(), 5);
         let entries = (0..cells.packed as u16 as usize).map(|cpu| {
             // SAFETY: below the table's length.
-            unsafe { &*cells.entries.add(cpu) }.load(Ordering::Acquire)
+            unsafe { &*cells.entries.wrapping_add(cpu) }.load(Ordering::Acquire)
         });
         assert_eq!(entries.filter(|entry| *entry != 0).count(), usize::from(cells.packed != 0));
     }

@@ -1,4 +1,9 @@
-/* Every function, with good input: every_function SEGMENT */
+/* Every function, with good input; threads and a forked child: every_function SEGMENT */
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "check.h"
 
 static void counters(const dynm_registry *registry) {
@@ -216,6 +221,50 @@ static void hot(const dynm_registry *registry) {
   CHECK(value_of(gauge).integer == 11);
 }
 
+static void *count(void *registry) {
+  const dynm_metric *metric = NULL;
+  int i;
+  for (i = 0; i < 1000; i++) {
+    metric = metric_of((const dynm_registry *)registry, DYNM_COUNTER_U64, "threads_total");
+    OK(dynm_counter_inc(metric));
+  }
+  return (void *)metric;
+}
+
+static void threads(const dynm_registry *registry) {
+  pthread_t thread[4];
+  void *metric[4];
+  int i;
+  for (i = 0; i < 4; i++) CHECK(pthread_create(&thread[i], NULL, count, (void *)registry) == 0);
+  for (i = 0; i < 4; i++) CHECK(pthread_join(thread[i], &metric[i]) == 0);
+  CHECK(metric[0] == metric[1] && metric[1] == metric[2] && metric[2] == metric[3]);
+  CHECK(value_of((const dynm_metric *)metric[0]).integer == 4000);
+}
+
+/* A child counts into the same counters, and gets gauges of its own. */
+static void forked(const dynm_registry *registry) {
+  const dynm_metric *counter = metric_of(registry, DYNM_COUNTER_U64, "forked_total");
+  const dynm_metric *gauge = metric_of(registry, DYNM_GAUGE_I64, "forked_gauge");
+  dynm_gauge_cell cell;
+  int status;
+  pid_t child;
+  OK(dynm_gauge_set_i64(gauge, 5));
+  OK(dynm_metric_gauge_cell(gauge, DYNM_ABI_LEVEL, &cell));
+  CHECK(*cell.own != 0);
+  child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    CHECK(*cell.own == 0);
+    OK(dynm_counter_inc(counter));
+    OK(dynm_gauge_set_i64(gauge, 7));
+    OK(dynm_counter_inc(metric_of(registry, DYNM_COUNTER_U64, "child_total")));
+    _exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  CHECK(value_of(counter).integer == 1 && value_of(gauge).integer == 5);
+  CHECK(value_of(metric_of(registry, DYNM_COUNTER_U64, "child_total")).integer == 1);
+}
+
 static void about(void) {
   CHECK(dynm_abi_version() == DYNM_ABI_LEVEL && strchr(dynm_version(), '.') != NULL);
   CHECK(dynm_has_feature("render") == 1 && dynm_has_feature("flight") == 0 && dynm_has_feature(NULL) == 0);
@@ -241,6 +290,8 @@ int main(int argc, char **argv) {
   children(registry);
   reading(registry);
   hot(registry);
+  threads(registry);
+  forked(registry);
   about();
   OK(dynm_root(&root)); /* the test has set DYN_METRICS_SHM */
   OK(dynm_root(&again));

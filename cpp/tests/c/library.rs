@@ -27,7 +27,9 @@ pub fn archive() -> PathBuf {
 /// A directory with `libdyn_metrics.so` and its links, linked from the newest archive; once for all tests.
 pub fn shared_object() -> PathBuf {
     let archive = archive();
-    let built = fs::metadata(&archive).unwrap().modified().unwrap();
+    let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let others = ["link.sh", "libdyn_metrics.map"].map(|name| changed(&here().join(name)));
+    let built = others.into_iter().fold(changed(&archive), std::cmp::max);
     let age = built.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let stem = archive.file_stem().unwrap().to_string_lossy().into_owned();
     let place = deps().join(format!("{stem}-{age}"));
@@ -77,9 +79,14 @@ pub fn compiler(name: &str, standard: &str) -> Command {
 
 /// A program of this directory, compiled into `directory` and linked with the shared object.
 pub fn program(directory: &Path, name: &str) -> PathBuf {
-    let (out, library) = (directory.join(name), shared_object());
+    linked(directory, &here().join(format!("tests/c/{name}.c")))
+}
+
+/// The program of `source`, compiled into `directory` and linked with the shared object.
+pub fn linked(directory: &Path, source: &Path) -> PathBuf {
+    let (out, library) = (directory.join(source.file_stem().unwrap()), shared_object());
     let mut cc = compiler("cc", "-std=c11");
-    cc.arg(here().join(format!("tests/c/{name}.c"))).arg("-o").arg(&out).arg("-L").arg(&library);
+    cc.arg(source).arg("-o").arg(&out).arg("-L").arg(&library);
     cc.arg("-ldyn_metrics").arg(format!("-Wl,-rpath,{}", library.display()));
     assert_done(&mut cc);
     out

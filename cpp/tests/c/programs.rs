@@ -7,7 +7,7 @@ use std::process::Command;
 use dyn_metrics::Registry;
 use dyn_metrics_layout::header::{self, Header};
 
-use crate::library::{assert_done, compiler, directory, have, here, program};
+use crate::library::{assert_done, compiler, directory, have, here, linked, program};
 
 #[test]
 fn a_c_program_uses_every_function() {
@@ -25,6 +25,20 @@ fn every_function_is_in_the_test_programs() {
         .collect();
     let missing = crate::abi::exported().into_iter().filter(|name| !sources.contains(&format!("{name}(")));
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn the_programs_in_the_readme_and_in_the_examples_run() {
+    let directory = directory();
+    let readme = fs::read_to_string(here().join("README.md")).unwrap();
+    let code = readme.split_once("```c\n").unwrap().1.split_once("```").unwrap().0;
+    let source = directory.path().join("readme.c");
+    fs::write(&source, code).unwrap();
+    for source in [source, here().join("examples/hello.c")] {
+        let program = linked(directory.path(), &source);
+        let output = assert_done(Command::new(program).env("DYN_METRICS_SHM", directory.path().join("s")));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("_total"));
+    }
 }
 
 /// A segment that says that it uses a feature of the future.

@@ -77,8 +77,10 @@ impl Loaded {
         // SAFETY: as the header asks for.
         let status = unsafe { self.function::<Register>(c"dynm_register")(registry, &options, &mut metric) };
         let error = self.function::<unsafe extern "C" fn() -> *const c_char>(c"dynm_last_error");
+        // SAFETY: takes nothing.
+        let error = unsafe { error() };
         // SAFETY: never null.
-        assert_eq!(status, dynm_status::DYNM_OK, "{:?}", unsafe { CStr::from_ptr(error()) });
+        assert_eq!(status, dynm_status::DYNM_OK, "{:?}", unsafe { CStr::from_ptr(error) });
         metric
     }
 }

@@ -80,7 +80,7 @@ fn add_any(core: &'static GaugeCore, number: Number) {
     }
 }
 
-fn value(core: Option<&'static GaugeCore>, representation: Representation) -> Number {
+pub(crate) fn value(core: Option<&'static GaugeCore>, representation: Representation) -> Number {
     let value = core.and_then(GaugeCore::value);
     value.unwrap_or(Number::Integer(0)).convert(representation)
 }
