@@ -41,6 +41,16 @@ fn the_programs_in_the_readme_and_in_the_examples_run() {
     }
 }
 
+#[test]
+fn updates_made_from_the_contract_alone_are_counted_exactly() {
+    let directory = directory();
+    let program = program(directory.path(), "inline_cells");
+    for (rseq, segment) in [("auto", "with"), ("off", "without")] {
+        let mut run = Command::new(&program);
+        assert_done(run.arg(directory.path().join(segment)).env("DYN_METRICS_RSEQ", rseq));
+    }
+}
+
 /// A segment that says that it uses a feature of the future.
 fn make_newer(path: &Path) {
     drop(Registry::builder().path(path).max_bytes(1 << 20).open().unwrap());
