@@ -28,14 +28,17 @@
 #include <stdint.h>
 #include <string.h>
 #include "dyn_metrics/layout.h"
+/** A registry: a segment, or a part of one with a prefix and labels. From dynm_open(), dynm_root(), dynm_registry_child(). */
 typedef struct dynm_registry dynm_registry;
+/** Series of one name that differ in the values of their labels. From dynm_register_family(). */
 typedef struct dynm_family dynm_family;
+/** A series, of any type. From dynm_register() and dynm_family_with(). */
 typedef struct dynm_metric dynm_metric;
 
 
 /**
- * Level of what headers compiled into programs rely on: `dynm_cells`, `dynm_gauge_cell`, `dynm_buckets` and the
- * numbers in layout.h. A library serves every level up to its own.
+ * Level of what headers compiled into programs rely on: `dynm_cells`, `dynm_gauge_cell`, `dynm_buckets` and
+ * the numbers in layout.h. A library serves every level up to its own.
  */
 #define DYNM_ABI_LEVEL 1
 
@@ -104,7 +107,8 @@ enum dynm_status
    */
   DYNM_BOUNDS = -8,
   /**
-   * The metric exists with another type, unit, bounds, mode or states, or its samples would clash with another's.
+   * The metric exists with another type, unit, bounds, mode or states, or its samples would clash with
+   * another's.
    */
   DYNM_CONFLICT = -9,
   /**
@@ -450,8 +454,8 @@ typedef struct dynm_value {
    */
   double number;
   /**
-   * The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds. 0 of
-   * fractions.
+   * The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds.
+   * 0 of fractions.
    */
   int64_t integer;
   /**
@@ -629,18 +633,20 @@ typedef struct dynm_series_view {
 typedef int32_t (*dynm_visitor)(void *user, const struct dynm_family_view *family, const struct dynm_series_view *series);
 
 /**
- * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that makes no
- * call. Copy it freely; what it points to is never released. All-zero is a value: it drops what is added.
+ * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
+ * makes no call. Copy it freely; what it points to is never released. All-zero is a value: it drops what is
+ * added.
  *
- * Words: a counter has one (u64, double or nanoseconds, by its type); a tally has the count (u64) and the sum
- * (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
+ * Words: a counter has one (u64, double or nanoseconds, by its type); a tally has the count (u64) and the
+ * sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
  *
  * An update of word i, with `base` the thread pointer:
  * 1. `packed` is 0: cold path.
- * 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the thread.
- * 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned, so -1 and
- *    -2 too). `block = entries[cpu]`; 0: cold path. Add to the word at `block + ((packed >> 16) & 0xffff) + 8 * i`, the
- *    store being the last instruction of the sequence.
+ * 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
+ *    thread.
+ * 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,
+ *    so -1 and -2 too). `block = entries[cpu]`; 0: cold path. Add to the word at `block + ((packed >> 16) &
+ *    0xffff) + 8 * i`, the store being the last instruction of the sequence.
  *
  * Objects that contain such sequences must never be unloaded.
  */
@@ -650,7 +656,8 @@ typedef struct dynm_cells {
    */
   const size_t *entries;
   /**
-   * Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of `entries`.
+   * Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of
+   * `entries`.
    */
   uint64_t packed;
   /**
@@ -662,9 +669,9 @@ typedef struct dynm_cells {
 /**
  * How a histogram finds the bucket of a value, as level 1 of the ABI has it.
  *
- * With a table: `cell = ((int64_t)bits(value) >> shift) - first`, clamped to 0 .. last; `b = below[cell]`; the bucket is
- * `b + (padded[b] < value)`. Without one (`below` is NULL): the number of the first `bound_count` of `padded` that
- * are below `value`. The sum is word `bound_count + 1`.
+ * With a table: `cell = ((int64_t)bits(value) >> shift) - first`, clamped to 0 .. last; `b = below[cell]`;
+ * the bucket is `b + (padded[b] < value)`. Without one (`below` is NULL): the number of the first
+ * `bound_count` of `padded` that are below `value`. The sum is word `bound_count + 1`.
  */
 typedef struct dynm_buckets {
   /**
@@ -696,11 +703,11 @@ typedef struct dynm_buckets {
 /**
  * Where a gauge's value is, as level 1 of the ABI has it.
  *
- * `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`, the
- * value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a double be
- * added to atomically. In every other case (first update, after a fork, another representation, a mode that
- * keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew at each update:
- * it is 0 in a forked child, and the address may change.
+ * `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`,
+ * the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a
+ * double be added to atomically. In every other case (first update, after a fork, another representation, a
+ * mode that keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew
+ * at each update: it is 0 in a forked child, and the address may change.
  */
 typedef struct dynm_gauge_cell {
   /**
@@ -716,8 +723,8 @@ extern "C" {
 /**
  * What the last call that failed in this thread had to say: one line, with the remedy where there is one.
  *
- * Guarantees: never NULL; empty when no call has failed. The text belongs to the library and stays until the next
- * call that fails in this thread. Threads: each has its own. Signals: no. Cost: a read. Errors: none.
+ * Guarantees: never NULL; empty when no call has failed. The text belongs to the library and stays until the
+ * next call that fails in this thread. Threads: each has its own. Signals: no. Cost: a read. Errors: none.
  */
 const char *dynm_last_error(void);
 
@@ -743,8 +750,8 @@ const char *dynm_version(void);
 uint32_t dynm_abi_version(void);
 
 /**
- * Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set", "family", "child",
- * "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
+ * Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
+ * "family", "child", "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
  *
  * Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
  */
@@ -753,8 +760,8 @@ int32_t dynm_has_feature(const char *name);
 /**
  * Which path updates take in this process, and why: "rseq", or "shared: " and the reason.
  *
- * Guarantees: never NULL; belongs to the library and stays for ever; decided once. Threads: any. Signals: no.
- * Cost: memory at the first call. Errors: none.
+ * Guarantees: never NULL; belongs to the library and stays for ever; decided once. Threads: any. Signals:
+ * no. Cost: memory at the first call. Errors: none.
  */
 const char *dynm_update_path(void);
 
@@ -762,33 +769,33 @@ const char *dynm_update_path(void);
  * Opens a segment, creating it when there is none.
  *
  * Requires: `options` from dynm_segment_options_init(), or NULL for the defaults; `registry` not NULL.
- * Guarantees: on success `*registry` is the segment's registry; the same options give the same one, and each opening wants
- * its dynm_registry_close(). On failure `*registry` is NULL and what is at the path is unchanged. Nothing in
- * `options` is kept. Threads: any. Signals: no. Cost: system calls, memory for the mapping.
- * Errors: DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_UTF8, DYNM_PERMISSION, DYNM_NOT_SEGMENT, DYNM_NEWER_SEGMENT,
- * DYNM_OLD_LIBRARY, DYNM_FULL, DYNM_IN_USE, DYNM_IO, DYNM_NULL.
+ * Guarantees: on success `*registry` is the segment's registry; the same options give the same one, and each
+ * opening wants its dynm_registry_close(). On failure `*registry` is NULL and what is at the path is
+ * unchanged. Nothing in `options` is kept. Threads: any. Signals: no. Cost: system calls, memory for the
+ * mapping. Errors: DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_UTF8, DYNM_PERMISSION, DYNM_NOT_SEGMENT,
+ * DYNM_NEWER_SEGMENT, DYNM_OLD_LIBRARY, DYNM_FULL, DYNM_IN_USE, DYNM_IO, DYNM_NULL.
  */
-dynm_status dynm_open(const struct dynm_segment_options *options,
-                      const dynm_registry **registry);
+dynm_status dynm_open(const struct dynm_segment_options *options, const dynm_registry **registry);
 
 /**
- * The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at `/dev/shm/dynamo`,
- * opened by the first call.
+ * The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at
+ * `/dev/shm/dynamo`, opened by the first call.
  *
- * Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does nothing.
- * A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a comparison.
- * Errors: as dynm_open().
+ * Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does
+ * nothing. A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a
+ * comparison. Errors: as dynm_open().
  */
 dynm_status dynm_root(const dynm_registry **registry);
 
 /**
  * A registry of the same segment with a prefix before every name and labels on every series.
  *
- * Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none; `labels` a list of
- * `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come first; what is registered
- * through it is the same series as one of the full name and labels. The same arguments give the same registry, and
- * each call wants its dynm_registry_close(); closing the parent doesn't close it. On failure `*registry` is NULL.
- * Threads: any. Signals: no. Cost: memory. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_UTF8, DYNM_NAME, DYNM_LABELS.
+ * Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none;
+ * `labels` a list of `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come
+ * first; what is registered through it is the same series as one of the full name and labels. The same
+ * arguments give the same registry, and each call wants its dynm_registry_close(); closing the parent
+ * doesn't close it. On failure `*registry` is NULL. Threads: any. Signals: no. Cost: memory. Errors:
+ * DYNM_NULL, DYNM_CLOSED, DYNM_UTF8, DYNM_NAME, DYNM_LABELS.
  */
 dynm_status dynm_registry_child(const dynm_registry *parent,
                                 const char *prefix,
@@ -799,29 +806,31 @@ dynm_status dynm_registry_child(const dynm_registry *parent,
 /**
  * Ends registration through a registry, once for each opening.
  *
- * Requires: a registry. Guarantees: after the last close its use gives DYNM_CLOSED. Metrics and families that came
- * from it go on working, the segment stays mapped and the file stays: what was counted is not lost. Threads: any, also
- * while others use it. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
+ * Requires: a registry. Guarantees: after the last close its use gives DYNM_CLOSED. Metrics and families
+ * that came from it go on working, the segment stays mapped and the file stays: what was counted is not
+ * lost. Threads: any, also while others use it. Signals: yes. Cost: small. Errors: DYNM_NULL,
+ * DYNM_WRONG_TYPE, DYNM_CLOSED.
  */
 dynm_status dynm_registry_close(const dynm_registry *registry);
 
 /**
  * Path, prefix and labels of a registry.
  *
- * Requires: a registry; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and stays for
- * ever. Threads: any. Signals: yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_OPTION.
+ * Requires: a registry; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
+ * stays for ever. Threads: any. Signals: yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
+ * DYNM_OPTION.
  */
 dynm_status dynm_registry_describe(const dynm_registry *registry, struct dynm_registry_description *out);
 
 /**
  * Finds or registers a metric: one series.
  *
- * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `metric` not NULL.
- * Guarantees: on success `*metric` is the series' handle, valid until the process ends: it is never closed or freed, also
- * after the registry's close. Registering the same again gives the same handle. On failure `*metric` is NULL, which
- * every function takes and answers with DYNM_NULL, and the segment is unchanged. Nothing in `options` is kept.
- * Threads: any. Signals: no. Cost: system calls, memory once for each series.
- * Errors: DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_BOUNDS,
+ * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `metric` not NULL. Guarantees:
+ * on success `*metric` is the series' handle, valid until the process ends: it is never closed or freed,
+ * also after the registry's close. Registering the same again gives the same handle. On failure `*metric` is
+ * NULL, which every function takes and answers with DYNM_NULL, and the segment is unchanged. Nothing in
+ * `options` is kept. Threads: any. Signals: no. Cost: system calls, memory once for each series. Errors:
+ * DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_BOUNDS,
  * DYNM_CONFLICT (naming who registered the other), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_OLD_LIBRARY, DYNM_IO.
  */
 dynm_status dynm_register(const dynm_registry *registry,
@@ -832,9 +841,9 @@ dynm_status dynm_register(const dynm_registry *registry,
  * Finds or registers a family, whose series differ in the values of `label_names`.
  *
  * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
- * `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call wants its
- * dynm_family_close(). On failure `*family` is NULL. Threads: any. Signals: no. Cost: system calls, memory.
- * Errors: as dynm_register().
+ * `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
+ * wants its dynm_family_close(). On failure `*family` is NULL. Threads: any. Signals: no. Cost: system
+ * calls, memory. Errors: as dynm_register().
  */
 dynm_status dynm_register_family(const dynm_registry *registry,
                                  const struct dynm_metric_options *options,
@@ -846,9 +855,9 @@ dynm_status dynm_register_family(const dynm_registry *registry,
  * The series with these label values, in the order of the family's label names; found or made.
  *
  * Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
- * Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`.
- * Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without lock
- * or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
+ * Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. Threads:
+ * any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
+ * lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
  * DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
  */
 dynm_status dynm_family_with(const dynm_family *family,
@@ -877,18 +886,19 @@ dynm_status dynm_family_find(const dynm_family *family,
 /**
  * Ends look-ups through a family, once for each registration of it.
  *
- * Requires: a family. Guarantees: after the last close its use gives DYNM_CLOSED; its series stay, and so do their
- * handles. Registered again it is the same family, so memory doesn't grow. Threads: any, also while others use it.
- * Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
+ * Requires: a family. Guarantees: after the last close its use gives DYNM_CLOSED; its series stay, and so do
+ * their handles. Registered again it is the same family, so memory doesn't grow. Threads: any, also while
+ * others use it. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
  */
 dynm_status dynm_family_close(const dynm_family *family);
 
 /**
  * Adds 1 to a DYNM_COUNTER_U64 or DYNM_COUNTER_F64.
  *
- * Requires: a metric of such a type, or NULL. Guarantees: one restartable add in this CPU's cell, or an atomic one; relaxed;
- * the total of all processes grows by it, whatever happens to this one. No system call once the CPU has its cell.
- * Threads: any. Signals: yes. After fork: yes. Cost: some nanoseconds. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+ * Requires: a metric of such a type, or NULL. Guarantees: one restartable add in this CPU's cell, or an
+ * atomic one; relaxed; the total of all processes grows by it, whatever happens to this one. No system call
+ * once the CPU has its cell. Threads: any. Signals: yes. After fork: yes. Cost: some nanoseconds. Errors:
+ * DYNM_NULL, DYNM_WRONG_TYPE.
  */
 dynm_status dynm_counter_inc(const dynm_metric *metric);
 
@@ -915,8 +925,8 @@ dynm_status dynm_counter_add_f64(const dynm_metric *metric, double amount);
 dynm_status dynm_counter_add_ns(const dynm_metric *metric, uint64_t nanoseconds);
 
 /**
- * Observes `value` in a DYNM_TALLY or DYNM_HISTOGRAM. NaN is dropped and counted; infinite values count but stay out of
- * the sum; a value equal to a bound belongs to that bound's bucket.
+ * Observes `value` in a DYNM_TALLY or DYNM_HISTOGRAM. NaN is dropped and counted; infinite values count but
+ * stay out of the sum; a value equal to a bound belongs to that bound's bucket.
  *
  * Guarantees: the +Inf bucket always equals the count; the sum may trail by what is in flight.
  * Requires, Threads, Signals, Cost, Errors: as dynm_counter_inc(), two adds.
@@ -933,13 +943,12 @@ dynm_status dynm_observe_n(const dynm_metric *metric, double value, uint64_t cou
 /**
  * Sets this process's value of a DYNM_GAUGE_I64.
  *
- * Requires: a metric of that type, or NULL. Guarantees: one store in this process's cell, relaxed; in modes "mostrecent" a
- * second one with the time. The first update, and the first after a fork, claims the cell. Threads: any.
- * Signals: yes. Cost: some nanoseconds, no system call once the process has its cell. Errors: DYNM_NULL,
- * DYNM_WRONG_TYPE.
+ * Requires: a metric of that type, or NULL. Guarantees: one store in this process's cell, relaxed; in modes
+ * "mostrecent" a second one with the time. The first update, and the first after a fork, claims the cell.
+ * Threads: any. Signals: yes. Cost: some nanoseconds, no system call once the process has its cell. Errors:
+ * DYNM_NULL, DYNM_WRONG_TYPE.
  */
-dynm_status dynm_gauge_set_i64(const dynm_metric *metric,
-                               int64_t value);
+dynm_status dynm_gauge_set_i64(const dynm_metric *metric, int64_t value);
 
 /**
  * Sets this process's value of a DYNM_GAUGE_F64.
@@ -979,9 +988,9 @@ dynm_status dynm_gauge_add_ns(const dynm_metric *metric, int64_t nanoseconds);
 /**
  * Switches `name` on and all other states of a DYNM_STATE_SET off, in this process.
  *
- * Requires: a metric of that type, or NULL; `name` one of its states. Guarantees: one atomic change of all bits.
- * Threads: any. Signals: yes, with a known state. Cost: as dynm_gauge_add_i64(), and a search of the states.
- * Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_NOT_FOUND.
+ * Requires: a metric of that type, or NULL; `name` one of its states. Guarantees: one atomic change of all
+ * bits. Threads: any. Signals: yes, with a known state. Cost: as dynm_gauge_add_i64(), and a search of the
+ * states. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_NOT_FOUND.
  */
 dynm_status dynm_state_set(const dynm_metric *metric, const char *name);
 
@@ -993,40 +1002,42 @@ dynm_status dynm_state_set(const dynm_metric *metric, const char *name);
 dynm_status dynm_state_switch(const dynm_metric *metric, const char *name, int32_t on);
 
 /**
- * Reads a metric's value: of counters, tallies and histograms the total over all processes, as far as it was counted in
- * the metric's own numbers; of gauges and state sets this process's.
+ * Reads a metric's value: of counters, tallies and histograms the total over all processes, as far as it was
+ * counted in the metric's own numbers; of gauges and state sets this process's.
  *
- * Requires: a metric; `value->struct_size` set. Guarantees: relaxed reads, no point in time; a total never falls.
- * Threads: any. Signals: no. Cost: a read for each CPU and bucket; system calls when blocks of other processes are
- * seen for the first time. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size).
+ * Requires: a metric; `value->struct_size` set. Guarantees: relaxed reads, no point in time; a total never
+ * falls. Threads: any. Signals: no. Cost: a read for each CPU and bucket; system calls when blocks of other
+ * processes are seen for the first time. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size).
  */
 dynm_status dynm_metric_value(const dynm_metric *metric, struct dynm_value *value);
 
 /**
  * Reads the buckets of a DYNM_HISTOGRAM, not cumulative, the last one +Inf's, over all processes.
  *
- * Requires: a histogram; room for `count` numbers at `buckets`. Guarantees: writes at most `count` numbers, and to
- * `*needed`, unless that is NULL, how many there are. Threads: any. Signals: no. Cost: as dynm_metric_value().
- * Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+ * Requires: a histogram; room for `count` numbers at `buckets`. Guarantees: writes at most `count` numbers,
+ * and to `*needed`, unless that is NULL, how many there are. Threads: any. Signals: no. Cost: as
+ * dynm_metric_value(). Errors: DYNM_NULL, DYNM_WRONG_TYPE.
  */
 dynm_status dynm_histogram_buckets(const dynm_metric *metric, uint64_t *buckets, size_t count, size_t *needed);
 
 /**
  * What a metric is registered as: type, kind, name, help, unit, labels, bounds, states.
  *
- * Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and stays for
- * ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
+ * Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
+ * stays for ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
  * Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size), DYNM_NOT_SEGMENT (damaged).
  */
 dynm_status dynm_metric_describe(const dynm_metric *metric, struct dynm_description *out);
 
 /**
- * Shows every family of the segment and every series with its value, over all processes, families sorted by name.
+ * Shows every family of the segment and every series with its value, over all processes, families sorted by
+ * name.
  *
- * Requires: a registry; a visitor, see dynm_visitor; `user` goes to it as it is. Guarantees: the whole segment's, also
- * what other processes and languages have registered, whatever the registry's prefix; what the views point to stays
- * until the visitor returns. The visitor may call this library. Threads: any. Signals: no. Cost: reads the whole
- * segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT when the file can't be read any more.
+ * Requires: a registry; a visitor, see dynm_visitor; `user` goes to it as it is. Guarantees: the whole
+ * segment's, also what other processes and languages have registered, whatever the registry's prefix; what
+ * the views point to stays until the visitor returns. The visitor may call this library. Threads: any.
+ * Signals: no. Cost: reads the whole segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
+ * DYNM_NOT_SEGMENT when the file can't be read any more.
  */
 dynm_status dynm_visit(const dynm_registry *registry, dynm_visitor visitor, void *user);
 
@@ -1034,13 +1045,11 @@ dynm_status dynm_visit(const dynm_registry *registry, dynm_visitor visitor, void
  * Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included.
  *
  * Requires: a registry; `text` not NULL; `length` not NULL or not wanted. Guarantees: on success `*text` is
- * NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with dynm_free(); on failure it is
- * NULL. Threads: any. Signals: no. Cost: reads the whole segment, and memory for the text.
- * Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT, DYNM_FULL (no memory).
+ * NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with
+ * dynm_free(); on failure it is NULL. Threads: any. Signals: no. Cost: reads the whole segment, and memory
+ * for the text. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT, DYNM_FULL (no memory).
  */
-dynm_status dynm_render(const dynm_registry *registry,
-                        char **text,
-                        size_t *length);
+dynm_status dynm_render(const dynm_registry *registry, char **text, size_t *length);
 
 /**
  * Frees what dynm_render() gave; NULL is nothing.
@@ -1062,30 +1071,29 @@ dynm_status dynm_metric_cells(const dynm_metric *metric, uint32_t level, struct 
  * The buckets of a histogram.
  *
  * Requires: a histogram; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `buckets` not NULL.
- * Guarantees: what `*buckets` points to belongs to the library and stays for ever. Threads: any. Signals: yes.
- * Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
+ * Guarantees: what `*buckets` points to belongs to the library and stays for ever. Threads: any. Signals:
+ * yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
  */
 dynm_status dynm_metric_buckets(const dynm_metric *metric, uint32_t level, struct dynm_buckets *buckets);
 
 /**
  * Where a gauge's value is.
  *
- * Requires: a gauge of any type; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `cell` not NULL.
- * Guarantees: `*cell` is valid until the process ends, in forked children too. Threads: any. Signals: yes.
- * Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
+ * Requires: a gauge of any type; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `cell` not
+ * NULL. Guarantees: `*cell` is valid until the process ends, in forked children too. Threads: any. Signals:
+ * yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
  */
 dynm_status dynm_metric_gauge_cell(const dynm_metric *metric, uint32_t level, struct dynm_gauge_cell *cell);
 
 /**
  * Adds `n` to word `index` where the hot path could not, and gives this CPU a cell for the next time.
  *
- * Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; a word that is no double. Guarantees: an atomic addition in
- * the shared block; a word beyond the series' is ignored; zeroed cells too. Keeps errno. Threads: any. Signals: yes.
- * Cost: an atomic addition; system calls when the CPU's block is made. Errors: none.
+ * Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; a word that is no double. Guarantees: an
+ * atomic addition in the shared block; a word beyond the series' is ignored; zeroed cells too. Keeps errno.
+ * Threads: any. Signals: yes. Cost: an atomic addition; system calls when the CPU's block is made. Errors:
+ * none.
  */
-void dynm_cells_add_u64_cold(const struct dynm_cells *cells,
-                             uint32_t index,
-                             uint64_t n);
+void dynm_cells_add_u64_cold(const struct dynm_cells *cells, uint32_t index, uint64_t n);
 
 /**
  * As dynm_cells_add_u64_cold(), for words that are doubles.
@@ -1095,11 +1103,11 @@ void dynm_cells_add_f64_cold(const struct dynm_cells *cells, uint32_t index, dou
 /**
  * Counts a value that an update dropped or left out of a sum.
  *
- * Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; `why` a dynm_dropped. Guarantees: one atomic addition in the
- * segment's header; other numbers are ignored. Threads: any. Signals: yes. Cost: small. Errors: none.
+ * Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; `why` a dynm_dropped. Guarantees: one
+ * atomic addition in the segment's header; other numbers are ignored. Threads: any. Signals: yes. Cost:
+ * small. Errors: none.
  */
-void dynm_cells_dropped(const struct dynm_cells *cells,
-                        uint32_t why);
+void dynm_cells_dropped(const struct dynm_cells *cells, uint32_t why);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -40,8 +40,8 @@ pub extern "C" fn dynm_abi_version() -> u32 {
     DYNM_ABI_LEVEL
 }
 
-/// Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set", "family", "child",
-/// "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
+/// Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
+/// "family", "child", "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
 ///
 /// Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
 ///
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn dynm_has_feature(name: *const c_char) -> i32 {
 
 /// Which path updates take in this process, and why: "rseq", or "shared: " and the reason.
 ///
-/// Guarantees: never NULL; belongs to the library and stays for ever; decided once. Threads: any. Signals: no.
-/// Cost: memory at the first call. Errors: none.
+/// Guarantees: never NULL; belongs to the library and stays for ever; decided once. Threads: any. Signals:
+/// no. Cost: memory at the first call. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dynm_update_path() -> *const c_char {
     static PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());

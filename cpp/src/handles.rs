@@ -1,5 +1,6 @@
-//! What opaque pointers lead to. Nothing of it is ever freed, so that a handle after its close, in whatever thread,
-//! is an error and no crash; equal registrations share one object, so that memory doesn't grow with calls.
+//! What opaque pointers lead to. Nothing of it is ever freed, so that a handle after its close, in whatever
+//! thread, is an error and no crash; equal registrations share one object, so that memory doesn't grow with
+//! calls.
 //!
 //! No locks: a forked child must not wait for one that another thread held.
 #![allow(clippy::disallowed_types, reason = "words of this process, never in the segment")]
@@ -15,8 +16,8 @@ use crate::registry::Scope;
 use crate::status::{Failure, Result, dynm_status, failure};
 use crate::types::dynm_type;
 
-/// A registry: a segment, or a part of one with a prefix and labels. Opened or made by `dynm_open()`, `dynm_root()`
-/// and `dynm_registry_child()`.
+/// A registry: a segment, or a part of one with a prefix and labels. Opened or made by `dynm_open()`,
+/// `dynm_root()` and `dynm_registry_child()`.
 #[repr(C)]
 pub struct dynm_registry {
     tag: u64,
@@ -117,7 +118,8 @@ pub(crate) fn object<T: Tagged>(handle: *const T) -> Result<&'static T> {
     if handle.is_null() {
         return failure(dynm_status::DYNM_NULL, T::NULL);
     }
-    // SAFETY: handed out by this library, whose objects are never freed and start with a tag; checked for alignment.
+    // SAFETY: handed out by this library, whose objects are never freed and start with a tag; checked for
+    // alignment.
     if !handle.is_aligned() || unsafe { handle.cast::<u64>().read() } != T::TAG {
         return failure(dynm_status::DYNM_WRONG_TYPE, T::WRONG);
     }

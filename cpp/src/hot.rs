@@ -55,8 +55,8 @@ pub unsafe extern "C" fn dynm_metric_cells(
 /// The buckets of a histogram.
 ///
 /// Requires: a histogram; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `buckets` not NULL.
-/// Guarantees: what `*buckets` points to belongs to the library and stays for ever. Threads: any. Signals: yes.
-/// Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
+/// Guarantees: what `*buckets` points to belongs to the library and stays for ever. Threads: any. Signals:
+/// yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
 ///
 /// # Safety
 /// As Requires says.
@@ -84,9 +84,9 @@ pub unsafe extern "C" fn dynm_metric_buckets(
 
 /// Where a gauge's value is.
 ///
-/// Requires: a gauge of any type; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `cell` not NULL.
-/// Guarantees: `*cell` is valid until the process ends, in forked children too. Threads: any. Signals: yes.
-/// Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
+/// Requires: a gauge of any type; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `cell` not
+/// NULL. Guarantees: `*cell` is valid until the process ends, in forked children too. Threads: any. Signals:
+/// yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OLD_LIBRARY.
 ///
 /// # Safety
 /// As Requires says.
@@ -117,9 +117,10 @@ fn cold(cells: *const dynm_cells) -> Option<*const ()> {
 
 /// Adds `n` to word `index` where the hot path could not, and gives this CPU a cell for the next time.
 ///
-/// Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; a word that is no double. Guarantees: an atomic addition in
-/// the shared block; a word beyond the series' is ignored; zeroed cells too. Keeps errno. Threads: any. Signals: yes.
-/// Cost: an atomic addition; system calls when the CPU's block is made. Errors: none.
+/// Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; a word that is no double. Guarantees: an
+/// atomic addition in the shared block; a word beyond the series' is ignored; zeroed cells too. Keeps errno.
+/// Threads: any. Signals: yes. Cost: an atomic addition; system calls when the CPU's block is made. Errors:
+/// none.
 ///
 /// # Safety
 /// As Requires says.
@@ -151,8 +152,9 @@ pub unsafe extern "C" fn dynm_cells_add_f64_cold(cells: *const dynm_cells, index
 
 /// Counts a value that an update dropped or left out of a sum.
 ///
-/// Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; `why` a dynm_dropped. Guarantees: one atomic addition in the
-/// segment's header; other numbers are ignored. Threads: any. Signals: yes. Cost: small. Errors: none.
+/// Requires: `cells` from dynm_metric_cells(), or zeroed, or NULL; `why` a dynm_dropped. Guarantees: one
+/// atomic addition in the segment's header; other numbers are ignored. Threads: any. Signals: yes. Cost:
+/// small. Errors: none.
 ///
 /// # Safety
 /// As Requires says.

@@ -33,7 +33,8 @@ pub(crate) fn not_null<T>(pointer: *const T, what: &'static str) -> Result<()> {
 /// The size that the structure at `pointer` begins with.
 fn size_of_other<T>(pointer: *const T, what: &'static str) -> Result<usize> {
     not_null(pointer, what)?;
-    // SAFETY: not null, and the caller of the C function promises that a structure with a size first is there.
+    // SAFETY: not null, and the caller of the C function promises that a structure with a size first is
+    // there.
     let size = unsafe { pointer.cast::<usize>().read_unaligned() };
     if (size_of::<usize>()..=MOST).contains(&size) {
         return Ok(size);
@@ -43,8 +44,8 @@ fn size_of_other<T>(pointer: *const T, what: &'static str) -> Result<usize> {
     failure(dynm_status::DYNM_OPTION, wrong)
 }
 
-/// A copy of the structure at `pointer`: what an older program doesn't have is 0, and what a newer one has beyond
-/// must be 0.
+/// A copy of the structure at `pointer`: what an older program doesn't have is 0, and what a newer one has
+/// beyond must be 0.
 pub(crate) fn sized<T: Sized_>(pointer: *const T, what: &'static str) -> Result<T> {
     let size = size_of_other(pointer, what)?;
     let mut copy = MaybeUninit::<T>::zeroed();

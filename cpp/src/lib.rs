@@ -1,4 +1,5 @@
-//! The C ABI: what `dyn_metrics.h` declares. Its documentation is there, made from the comments in this crate.
+//! The C ABI: what `dyn_metrics.h` declares. Its documentation is there, made from the comments in this
+//! crate.
 //!
 //! | module | what |
 //! | --- | --- |

@@ -197,12 +197,12 @@ fn opts(options: &dynm_metric_options) -> Result<Opts> {
 
 /// Finds or registers a metric: one series.
 ///
-/// Requires: `registry` a registry; `options` from dynm_metric_options_init(); `metric` not NULL.
-/// Guarantees: on success `*metric` is the series' handle, valid until the process ends: it is never closed or freed, also
-/// after the registry's close. Registering the same again gives the same handle. On failure `*metric` is NULL, which
-/// every function takes and answers with DYNM_NULL, and the segment is unchanged. Nothing in `options` is kept.
-/// Threads: any. Signals: no. Cost: system calls, memory once for each series.
-/// Errors: DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_BOUNDS,
+/// Requires: `registry` a registry; `options` from dynm_metric_options_init(); `metric` not NULL. Guarantees:
+/// on success `*metric` is the series' handle, valid until the process ends: it is never closed or freed,
+/// also after the registry's close. Registering the same again gives the same handle. On failure `*metric` is
+/// NULL, which every function takes and answers with DYNM_NULL, and the segment is unchanged. Nothing in
+/// `options` is kept. Threads: any. Signals: no. Cost: system calls, memory once for each series. Errors:
+/// DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_BOUNDS,
 /// DYNM_CONFLICT (naming who registered the other), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_OLD_LIBRARY, DYNM_IO.
 ///
 /// # Safety
@@ -225,9 +225,9 @@ pub unsafe extern "C" fn dynm_register(
 /// Finds or registers a family, whose series differ in the values of `label_names`.
 ///
 /// Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
-/// `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call wants its
-/// dynm_family_close(). On failure `*family` is NULL. Threads: any. Signals: no. Cost: system calls, memory.
-/// Errors: as dynm_register().
+/// `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
+/// wants its dynm_family_close(). On failure `*family` is NULL. Threads: any. Signals: no. Cost: system
+/// calls, memory. Errors: as dynm_register().
 ///
 /// # Safety
 /// As Requires says.
@@ -272,9 +272,9 @@ fn series(
 /// The series with these label values, in the order of the family's label names; found or made.
 ///
 /// Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
-/// Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`.
-/// Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without lock
-/// or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
+/// Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. Threads:
+/// any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
+/// lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
 /// DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
 ///
 /// # Safety
@@ -339,9 +339,9 @@ pub unsafe extern "C" fn dynm_family_find(
 
 /// Ends look-ups through a family, once for each registration of it.
 ///
-/// Requires: a family. Guarantees: after the last close its use gives DYNM_CLOSED; its series stay, and so do their
-/// handles. Registered again it is the same family, so memory doesn't grow. Threads: any, also while others use it.
-/// Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
+/// Requires: a family. Guarantees: after the last close its use gives DYNM_CLOSED; its series stay, and so do
+/// their handles. Registered again it is the same family, so memory doesn't grow. Threads: any, also while
+/// others use it. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
 ///
 /// # Safety
 /// As Requires says.

@@ -110,11 +110,11 @@ fn builder(options: &dynm_segment_options) -> Result<Builder> {
 /// Opens a segment, creating it when there is none.
 ///
 /// Requires: `options` from dynm_segment_options_init(), or NULL for the defaults; `registry` not NULL.
-/// Guarantees: on success `*registry` is the segment's registry; the same options give the same one, and each opening wants
-/// its dynm_registry_close(). On failure `*registry` is NULL and what is at the path is unchanged. Nothing in
-/// `options` is kept. Threads: any. Signals: no. Cost: system calls, memory for the mapping.
-/// Errors: DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_UTF8, DYNM_PERMISSION, DYNM_NOT_SEGMENT, DYNM_NEWER_SEGMENT,
-/// DYNM_OLD_LIBRARY, DYNM_FULL, DYNM_IN_USE, DYNM_IO, DYNM_NULL.
+/// Guarantees: on success `*registry` is the segment's registry; the same options give the same one, and each
+/// opening wants its dynm_registry_close(). On failure `*registry` is NULL and what is at the path is
+/// unchanged. Nothing in `options` is kept. Threads: any. Signals: no. Cost: system calls, memory for the
+/// mapping. Errors: DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_UTF8, DYNM_PERMISSION, DYNM_NOT_SEGMENT,
+/// DYNM_NEWER_SEGMENT, DYNM_OLD_LIBRARY, DYNM_FULL, DYNM_IN_USE, DYNM_IO, DYNM_NULL.
 ///
 /// # Safety
 /// As Requires says.
@@ -135,12 +135,12 @@ pub unsafe extern "C" fn dynm_open(
     })
 }
 
-/// The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at `/dev/shm/dynamo`,
-/// opened by the first call.
+/// The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at
+/// `/dev/shm/dynamo`, opened by the first call.
 ///
-/// Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does nothing.
-/// A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a comparison.
-/// Errors: as dynm_open().
+/// Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does
+/// nothing. A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a
+/// comparison. Errors: as dynm_open().
 ///
 /// # Safety
 /// As Requires says.
@@ -156,11 +156,12 @@ pub unsafe extern "C" fn dynm_root(registry: *mut *const dynm_registry) -> dynm_
 
 /// A registry of the same segment with a prefix before every name and labels on every series.
 ///
-/// Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none; `labels` a list of
-/// `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come first; what is registered
-/// through it is the same series as one of the full name and labels. The same arguments give the same registry, and
-/// each call wants its dynm_registry_close(); closing the parent doesn't close it. On failure `*registry` is NULL.
-/// Threads: any. Signals: no. Cost: memory. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_UTF8, DYNM_NAME, DYNM_LABELS.
+/// Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none;
+/// `labels` a list of `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come
+/// first; what is registered through it is the same series as one of the full name and labels. The same
+/// arguments give the same registry, and each call wants its dynm_registry_close(); closing the parent
+/// doesn't close it. On failure `*registry` is NULL. Threads: any. Signals: no. Cost: memory. Errors:
+/// DYNM_NULL, DYNM_CLOSED, DYNM_UTF8, DYNM_NAME, DYNM_LABELS.
 ///
 /// # Safety
 /// As Requires says.
@@ -186,9 +187,10 @@ pub unsafe extern "C" fn dynm_registry_child(
 
 /// Ends registration through a registry, once for each opening.
 ///
-/// Requires: a registry. Guarantees: after the last close its use gives DYNM_CLOSED. Metrics and families that came
-/// from it go on working, the segment stays mapped and the file stays: what was counted is not lost. Threads: any, also
-/// while others use it. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
+/// Requires: a registry. Guarantees: after the last close its use gives DYNM_CLOSED. Metrics and families
+/// that came from it go on working, the segment stays mapped and the file stays: what was counted is not
+/// lost. Threads: any, also while others use it. Signals: yes. Cost: small. Errors: DYNM_NULL,
+/// DYNM_WRONG_TYPE, DYNM_CLOSED.
 ///
 /// # Safety
 /// As Requires says.
@@ -202,8 +204,9 @@ pub unsafe extern "C" fn dynm_registry_close(registry: *const dynm_registry) -> 
 
 /// Path, prefix and labels of a registry.
 ///
-/// Requires: a registry; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and stays for
-/// ever. Threads: any. Signals: yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_OPTION.
+/// Requires: a registry; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
+/// stays for ever. Threads: any. Signals: yes. Cost: a copy. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
+/// DYNM_OPTION.
 ///
 /// # Safety
 /// As Requires says.

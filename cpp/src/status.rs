@@ -29,7 +29,8 @@ pub enum dynm_status {
     DYNM_LABELS = -7,
     /// Bounds of a histogram or states of a state set are not usable.
     DYNM_BOUNDS = -8,
-    /// The metric exists with another type, unit, bounds, mode or states, or its samples would clash with another's.
+    /// The metric exists with another type, unit, bounds, mode or states, or its samples would clash with
+    /// another's.
     DYNM_CONFLICT = -9,
     /// No space.
     DYNM_FULL = -10,
@@ -197,8 +198,8 @@ pub(crate) fn edge(body: impl FnOnce() -> Result<()>) -> dynm_status {
 
 /// What the last call that failed in this thread had to say: one line, with the remedy where there is one.
 ///
-/// Guarantees: never NULL; empty when no call has failed. The text belongs to the library and stays until the next
-/// call that fails in this thread. Threads: each has its own. Signals: no. Cost: a read. Errors: none.
+/// Guarantees: never NULL; empty when no call has failed. The text belongs to the library and stays until the
+/// next call that fails in this thread. Threads: each has its own. Signals: no. Cost: a read. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dynm_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())

@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 
-/// Level of what headers compiled into programs rely on: `dynm_cells`, `dynm_gauge_cell`, `dynm_buckets` and the
-/// numbers in layout.h. A library serves every level up to its own.
+/// Level of what headers compiled into programs rely on: `dynm_cells`, `dynm_gauge_cell`, `dynm_buckets` and
+/// the numbers in layout.h. A library serves every level up to its own.
 pub const DYNM_ABI_LEVEL: u32 = 1;
 
 /// Type of a metric, and how its numbers are kept. Numbers of different types of one kind share a series.
@@ -151,8 +151,8 @@ pub struct dynm_value {
     pub struct_size: usize,
     /// Counters and gauges: the value as exposed (durations in seconds). Infos: 1.
     pub number: f64,
-    /// The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds. 0 of
-    /// fractions.
+    /// The same as whole number, exact: events (of a counter beyond 2^63, cast it to uint64_t), nanoseconds.
+    /// 0 of fractions.
     pub integer: i64,
     /// Tallies and histograms: number of observations.
     pub count: u64,
@@ -274,18 +274,20 @@ pub type dynm_visitor = Option<
     ) -> i32,
 >;
 
-/// The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that makes no
-/// call. Copy it freely; what it points to is never released. All-zero is a value: it drops what is added.
+/// The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
+/// makes no call. Copy it freely; what it points to is never released. All-zero is a value: it drops what is
+/// added.
 ///
-/// Words: a counter has one (u64, double or nanoseconds, by its type); a tally has the count (u64) and the sum
-/// (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
+/// Words: a counter has one (u64, double or nanoseconds, by its type); a tally has the count (u64) and the
+/// sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
 ///
 /// An update of word i, with `base` the thread pointer:
 /// 1. `packed` is 0: cold path.
-/// 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the thread.
-/// 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned, so -1 and
-///    -2 too). `block = entries[cpu]`; 0: cold path. Add to the word at `block + ((packed >> 16) & 0xffff) + 8 * i`, the
-///    store being the last instruction of the sequence.
+/// 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
+///    thread.
+/// 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,
+///    so -1 and -2 too). `block = entries[cpu]`; 0: cold path. Add to the word at `block + ((packed >> 16) &
+///    0xffff) + 8 * i`, the store being the last instruction of the sequence.
 ///
 /// Objects that contain such sequences must never be unloaded.
 #[repr(C)]
@@ -293,7 +295,8 @@ pub type dynm_visitor = Option<
 pub struct dynm_cells {
     /// Addresses of the CPUs' blocks; each goes from 0 to an address once. Read it in one load.
     pub entries: *const usize,
-    /// Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of `entries`.
+    /// Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of
+    /// `entries`.
     pub packed: u64,
     /// For the library.
     pub cold: *const c_void,
@@ -301,9 +304,9 @@ pub struct dynm_cells {
 
 /// How a histogram finds the bucket of a value, as level 1 of the ABI has it.
 ///
-/// With a table: `cell = ((int64_t)bits(value) >> shift) - first`, clamped to 0 .. last; `b = below[cell]`; the bucket is
-/// `b + (padded[b] < value)`. Without one (`below` is NULL): the number of the first `bound_count` of `padded` that
-/// are below `value`. The sum is word `bound_count + 1`.
+/// With a table: `cell = ((int64_t)bits(value) >> shift) - first`, clamped to 0 .. last; `b = below[cell]`;
+/// the bucket is `b + (padded[b] < value)`. Without one (`below` is NULL): the number of the first
+/// `bound_count` of `padded` that are below `value`. The sum is word `bound_count + 1`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct dynm_buckets {
@@ -323,11 +326,11 @@ pub struct dynm_buckets {
 
 /// Where a gauge's value is, as level 1 of the ABI has it.
 ///
-/// `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`, the
-/// value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a double be
-/// added to atomically. In every other case (first update, after a fork, another representation, a mode that
-/// keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew at each update:
-/// it is 0 in a forked child, and the address may change.
+/// `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`,
+/// the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a
+/// double be added to atomically. In every other case (first update, after a fork, another representation, a
+/// mode that keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew
+/// at each update: it is 0 in a forked child, and the address may change.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct dynm_gauge_cell {

@@ -27,9 +27,10 @@ fn update(metric: *const dynm_metric, update: impl FnOnce(&'static Handle) -> Re
 
 /// Adds 1 to a DYNM_COUNTER_U64 or DYNM_COUNTER_F64.
 ///
-/// Requires: a metric of such a type, or NULL. Guarantees: one restartable add in this CPU's cell, or an atomic one; relaxed;
-/// the total of all processes grows by it, whatever happens to this one. No system call once the CPU has its cell.
-/// Threads: any. Signals: yes. After fork: yes. Cost: some nanoseconds. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+/// Requires: a metric of such a type, or NULL. Guarantees: one restartable add in this CPU's cell, or an
+/// atomic one; relaxed; the total of all processes grows by it, whatever happens to this one. No system call
+/// once the CPU has its cell. Threads: any. Signals: yes. After fork: yes. Cost: some nanoseconds. Errors:
+/// DYNM_NULL, DYNM_WRONG_TYPE.
 ///
 /// # Safety
 /// As Requires says.
@@ -97,8 +98,8 @@ pub unsafe extern "C" fn dynm_counter_add_ns(metric: *const dynm_metric, nanosec
     })
 }
 
-/// Observes `value` in a DYNM_TALLY or DYNM_HISTOGRAM. NaN is dropped and counted; infinite values count but stay out of
-/// the sum; a value equal to a bound belongs to that bound's bucket.
+/// Observes `value` in a DYNM_TALLY or DYNM_HISTOGRAM. NaN is dropped and counted; infinite values count but
+/// stay out of the sum; a value equal to a bound belongs to that bound's bucket.
 ///
 /// Guarantees: the +Inf bucket always equals the count; the sum may trail by what is in flight.
 /// Requires, Threads, Signals, Cost, Errors: as dynm_counter_inc(), two adds.
@@ -175,10 +176,10 @@ fn add(metric: *const dynm_metric, number: Number) -> dynm_status {
 
 /// Sets this process's value of a DYNM_GAUGE_I64.
 ///
-/// Requires: a metric of that type, or NULL. Guarantees: one store in this process's cell, relaxed; in modes "mostrecent" a
-/// second one with the time. The first update, and the first after a fork, claims the cell. Threads: any.
-/// Signals: yes. Cost: some nanoseconds, no system call once the process has its cell. Errors: DYNM_NULL,
-/// DYNM_WRONG_TYPE.
+/// Requires: a metric of that type, or NULL. Guarantees: one store in this process's cell, relaxed; in modes
+/// "mostrecent" a second one with the time. The first update, and the first after a fork, claims the cell.
+/// Threads: any. Signals: yes. Cost: some nanoseconds, no system call once the process has its cell. Errors:
+/// DYNM_NULL, DYNM_WRONG_TYPE.
 ///
 /// # Safety
 /// As Requires says.
@@ -261,9 +262,9 @@ fn state(
 
 /// Switches `name` on and all other states of a DYNM_STATE_SET off, in this process.
 ///
-/// Requires: a metric of that type, or NULL; `name` one of its states. Guarantees: one atomic change of all bits.
-/// Threads: any. Signals: yes, with a known state. Cost: as dynm_gauge_add_i64(), and a search of the states.
-/// Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_NOT_FOUND.
+/// Requires: a metric of that type, or NULL; `name` one of its states. Guarantees: one atomic change of all
+/// bits. Threads: any. Signals: yes, with a known state. Cost: as dynm_gauge_add_i64(), and a search of the
+/// states. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_NOT_FOUND.
 ///
 /// # Safety
 /// As Requires says.

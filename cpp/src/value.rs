@@ -41,12 +41,12 @@ fn value_of(handle: &Handle) -> dynm_value {
     }
 }
 
-/// Reads a metric's value: of counters, tallies and histograms the total over all processes, as far as it was counted in
-/// the metric's own numbers; of gauges and state sets this process's.
+/// Reads a metric's value: of counters, tallies and histograms the total over all processes, as far as it was
+/// counted in the metric's own numbers; of gauges and state sets this process's.
 ///
-/// Requires: a metric; `value->struct_size` set. Guarantees: relaxed reads, no point in time; a total never falls.
-/// Threads: any. Signals: no. Cost: a read for each CPU and bucket; system calls when blocks of other processes are
-/// seen for the first time. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size).
+/// Requires: a metric; `value->struct_size` set. Guarantees: relaxed reads, no point in time; a total never
+/// falls. Threads: any. Signals: no. Cost: a read for each CPU and bucket; system calls when blocks of other
+/// processes are seen for the first time. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size).
 ///
 /// # Safety
 /// As Requires says.
@@ -64,9 +64,9 @@ pub unsafe extern "C" fn dynm_metric_value(
 
 /// Reads the buckets of a DYNM_HISTOGRAM, not cumulative, the last one +Inf's, over all processes.
 ///
-/// Requires: a histogram; room for `count` numbers at `buckets`. Guarantees: writes at most `count` numbers, and to
-/// `*needed`, unless that is NULL, how many there are. Threads: any. Signals: no. Cost: as dynm_metric_value().
-/// Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+/// Requires: a histogram; room for `count` numbers at `buckets`. Guarantees: writes at most `count` numbers,
+/// and to `*needed`, unless that is NULL, how many there are. Threads: any. Signals: no. Cost: as
+/// dynm_metric_value(). Errors: DYNM_NULL, DYNM_WRONG_TYPE.
 ///
 /// # Safety
 /// As Requires says.
@@ -120,8 +120,8 @@ fn described(metric: &'static dynm_metric) -> Result<&'static Described> {
 
 /// What a metric is registered as: type, kind, name, help, unit, labels, bounds, states.
 ///
-/// Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and stays for
-/// ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
+/// Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
+/// stays for ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
 /// Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size), DYNM_NOT_SEGMENT (damaged).
 ///
 /// # Safety

@@ -105,12 +105,14 @@ fn visit_family(
         && family.series.iter().all(|series| visit_series(series, |series| tell(&view, Some(series))))
 }
 
-/// Shows every family of the segment and every series with its value, over all processes, families sorted by name.
+/// Shows every family of the segment and every series with its value, over all processes, families sorted by
+/// name.
 ///
-/// Requires: a registry; a visitor, see dynm_visitor; `user` goes to it as it is. Guarantees: the whole segment's, also
-/// what other processes and languages have registered, whatever the registry's prefix; what the views point to stays
-/// until the visitor returns. The visitor may call this library. Threads: any. Signals: no. Cost: reads the whole
-/// segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT when the file can't be read any more.
+/// Requires: a registry; a visitor, see dynm_visitor; `user` goes to it as it is. Guarantees: the whole
+/// segment's, also what other processes and languages have registered, whatever the registry's prefix; what
+/// the views point to stays until the visitor returns. The visitor may call this library. Threads: any.
+/// Signals: no. Cost: reads the whole segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
+/// DYNM_NOT_SEGMENT when the file can't be read any more.
 ///
 /// # Safety
 /// As Requires says.
@@ -148,9 +150,9 @@ fn served(segments: usize, registry: &dynm_registry) -> Result<()> {
 /// Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included.
 ///
 /// Requires: a registry; `text` not NULL; `length` not NULL or not wanted. Guarantees: on success `*text` is
-/// NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with dynm_free(); on failure it is
-/// NULL. Threads: any. Signals: no. Cost: reads the whole segment, and memory for the text.
-/// Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT, DYNM_FULL (no memory).
+/// NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with
+/// dynm_free(); on failure it is NULL. Threads: any. Signals: no. Cost: reads the whole segment, and memory
+/// for the text. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_NOT_SEGMENT, DYNM_FULL (no memory).
 ///
 /// # Safety
 /// As Requires says.

@@ -1,4 +1,5 @@
-//! The headers are made from the code: `dyn_metrics.h` from this crate's sources, `layout.h` from the format's constants.
+//! The headers are made from the code: `dyn_metrics.h` from this crate's sources, `layout.h` from the
+//! format's constants.
 //!
 //! `BLESS=1` writes them instead of comparing.
 

@@ -3,15 +3,15 @@
 //! Contract, frozen as [`LEVEL`] 1; whatever breaks a sentence of it raises the level:
 //!
 //! - **Cells** ([`cells`]). `packed` is 0 when every update takes the cold path. Otherwise its upper 32 bits
-//!   are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in bytes
-//!   of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address of the
-//!   block of that CPU; it goes from 0 to an address once, and neither table nor block is ever released. Word
-//!   `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path when that is not
-//!   below the length or the entry is 0, and ends with the one store into the word.
+//!   are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
+//!   bytes of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address
+//!   of the block of that CPU; it goes from 0 to an address once, and neither table nor block is ever
+//!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
+//!   when that is not below the length or the entry is 0, and ends with the one store into the word.
 //! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
 //!   Async-signal-safe, keeps `errno`.
-//! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum (double); a
-//!   histogram one for each bucket (u64, `+Inf` last) and then the sum (double).
+//! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum
+//!   (double); a histogram one for each bucket (u64, `+Inf` last) and then the sum (double).
 //! - **Buckets** ([`buckets`]). See [`Buckets`].
 //! - **Gauges** ([`gauge`]). The word at `own` is 0 or an address, aligned to 8, plus a representation
 //!   ([`Representation`]) in bits 0 and 1 plus 4 for "plain". In a forked child it is 0. When its low
@@ -130,8 +130,9 @@ pub fn value<M: Metric>(handle: &M, representation: Representation) -> Number {
     crate::metrics::value(handle.gauge(), representation)
 }
 
-/// A word where a binding keeps its own object for a series in one representation: 0 until it has stored one. None of
-/// private handles. There is one for each copy of this library in a process, so one binding may use it.
+/// A word where a binding keeps its own object for a series in one representation: 0 until it has stored one.
+/// None of private handles. There is one for each copy of this library in a process, so one binding may use
+/// it.
 pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Option<&'static Word> {
     handle.origin()?.attachments.get(representation as usize)
 }

@@ -1,5 +1,5 @@
-//! Rust and the shared object on the same series, in one process and in two. In one process there are two copies of the
-//! library, each with its own statics.
+//! Rust and the shared object on the same series, in one process and in two. In one process there are two
+//! copies of the library, each with its own statics.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
