@@ -178,7 +178,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     fn registry() -> (tempfile::TempDir, Registry) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let registry = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20);
         let registry = registry.open().unwrap();
         (directory, registry)

@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_child_adds_its_prefix_and_labels_to_single_series_and_families() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let root = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
         let service = root.child("dynamo_", &[("namespace", "prod")]).unwrap();
         let router = service.child("router_", &[("component", "router")]).unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_child_refuses_what_no_series_could_have() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let root = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
         let child = root.child("a_", &[("zone", "1")]).unwrap();
         assert!(matches!(root.child("9", &[]), Err(Error::Name { what: "prefix", .. })));
