@@ -20,7 +20,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,28 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter
 	cargo build --release -p dyn-metrics-benches --features peers
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
+
+PREFIX ?= /usr/local
+ARCHIVE ?= $T/release/libdyn_metrics_c.a
+SHARED ?= $T/release/c-library
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+lib = $(DESTDIR)$(PREFIX)/lib
+
+install: ## the C library, headers and pkg-config file; DESTDIR= PREFIX=/usr/local
+	cargo build --release -p dyn-metrics-c
+	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
+	$(MAKE) install-built
+
+# Without a heading in the list: what install does with a library that is there.
+install-built:
+	install -d $(lib)/pkgconfig $(DESTDIR)$(PREFIX)/include/dyn_metrics
+	install -m 755 $(SHARED)/libdyn_metrics.so.$(VERSION) $(lib)
+	ln -sf libdyn_metrics.so.$(VERSION) $(lib)/libdyn_metrics.so.0
+	ln -sf libdyn_metrics.so.0 $(lib)/libdyn_metrics.so
+	install -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
+	install -m 644 cpp/include/dyn_metrics.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 cpp/include/dyn_metrics/*.h $(DESTDIR)$(PREFIX)/include/dyn_metrics
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in >$(lib)/pkgconfig/dyn_metrics.pc
 
 clean: ## remove everything that was built or set up
 	cargo clean

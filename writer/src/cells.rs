@@ -9,6 +9,7 @@ use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 
 use crate::once_map::OnceValue;
+use crate::origin::Origin;
 use crate::percpu::{self, Blocks, Table};
 use crate::segment::{Granted, Segment};
 
@@ -114,6 +115,8 @@ struct Cold {
     home: Home,
     first: usize,
     shared: &'static [AtomicU64],
+    /// None: private.
+    origin: Option<Origin>,
 }
 
 impl Cold {
@@ -131,6 +134,19 @@ impl Cold {
             extent::add_shared_float(word, x);
         }
     }
+
+    fn install(&self) {
+        if let Home::Extent(extent) = self.home {
+            extent.install_current_cpu();
+        }
+    }
+}
+
+/// What [`Cells::add_cold`] adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Amount {
+    Whole(u64),
+    Double(f64),
 }
 
 /// The cells of one series: a run of words in each block of an extent.
@@ -148,9 +164,9 @@ static PRIVATE_CELLS: AtomicUsize = AtomicUsize::new(0);
 const MOST_PRIVATE_CELLS: usize = 4096;
 
 impl Cells {
-    /// The cells that `link` names in `segment`: `words` of them.
-    pub(crate) fn reach(segment: &'static Segment, link: CellLink, words: usize) -> Granted<Self> {
-        let extent = LocalExtent::reach(segment, link.extent)?;
+    /// The cells that `link` names in the segment of `origin`: `words` of them.
+    pub(crate) fn reach(origin: Origin, link: CellLink, words: usize) -> Granted<Self> {
+        let extent = LocalExtent::reach(origin.family.segment, link.extent)?;
         let first = link.word as usize;
         let shared =
             extent.shared.get(first..first + words).ok_or(dyn_metrics_layout::Error::OutOfBounds {
@@ -159,7 +175,12 @@ impl Cells {
             })?;
         Ok(Self {
             table: Table::new(extent.blocks, 8 * first),
-            cold: Box::leak(Box::new(Cold { home: Home::Extent(extent), first, shared })),
+            cold: Box::leak(Box::new(Cold {
+                home: Home::Extent(extent),
+                first,
+                shared,
+                origin: Some(origin),
+            })),
         })
     }
 
@@ -168,7 +189,7 @@ impl Cells {
         static SINK: OnceValue<Cold> = OnceValue::new();
         let make = |home, words: usize| {
             let shared = Box::leak((0..words).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>());
-            Cold { home, first: 0, shared }
+            Cold { home, first: 0, shared, origin: None }
         };
         let count = PRIVATE_CELLS.fetch_add(1, crate::local::Ordering::Relaxed);
         let most = dyn_metrics_layout::record::MAX_BOUNDS + 2;
@@ -223,19 +244,13 @@ impl Cells {
     #[cold]
     fn add_u64_without_block(&self, index: usize, n: u64) {
         self.cold.add_u64(index, n);
-        self.install();
+        self.cold.install();
     }
 
     #[cold]
     fn add_f64_without_block(&self, index: usize, x: f64) {
         self.cold.add_f64(index, x);
-        self.install();
-    }
-
-    fn install(&self) {
-        if let Home::Extent(extent) = self.cold.home {
-            extent.install_current_cpu();
-        }
+        self.cold.install();
     }
 
     /// Sum of word `index` over all blocks.
@@ -260,6 +275,44 @@ impl Cells {
     #[cold]
     pub(crate) fn count(&self, statistic: Statistic) {
         if let Home::Extent(extent) = self.cold.home {
+            extent.segment.count(statistic, 1);
+        }
+    }
+
+    /// Which series they belong to; none of private ones.
+    pub(crate) fn origin(&self) -> Option<&'static Origin> {
+        self.cold.origin.as_ref()
+    }
+
+    /// The hot path's two words, and the address of the rest.
+    pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const ()) {
+        let (entries, packed) = self.table.to_raw();
+        (entries, packed, std::ptr::from_ref(self.cold).cast())
+    }
+
+    /// Adds to word `index` what the hot path could not: to the shared block, and asks for one of the CPU. What
+    /// lies beyond the series' words is ignored.
+    ///
+    /// # Safety
+    /// `cold` comes from [`Self::to_raw`].
+    pub(crate) unsafe fn add_cold(cold: *const (), index: usize, amount: Amount) {
+        // SAFETY: to_raw made it from a reference that lives as long as the process.
+        let cold = unsafe { &*cold.cast::<Cold>() };
+        match amount {
+            Amount::Whole(n) => cold.add_u64(index, n),
+            Amount::Double(x) => cold.add_f64(index, x),
+        }
+        cold.install();
+    }
+
+    /// Counts something dropped; see [`Self::count`].
+    ///
+    /// # Safety
+    /// As [`Self::add_cold`].
+    pub(crate) unsafe fn count_cold(cold: *const (), statistic: Statistic) {
+        // SAFETY: as above.
+        let cold = unsafe { &*cold.cast::<Cold>() };
+        if let Home::Extent(extent) = cold.home {
             extent.segment.count(statistic, 1);
         }
     }

@@ -13,7 +13,9 @@ use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
+use crate::family::FamilyCore;
 use crate::once_map::OnceValue;
+use crate::origin::Origin;
 use crate::segment::{Granted, Refusal, Segment};
 use crate::slot::NoSlot;
 use crate::wipe;
@@ -28,13 +30,15 @@ const MOST_PRIVATE: usize = 4096;
 const SINK: u64 = u64::MAX;
 
 /// In a half's packed address: a value in its representation is stored as it is, and nothing else.
-const PLAIN: usize = 4;
-const FLAGS: usize = 7;
+pub(crate) const PLAIN: usize = 4;
+pub(crate) const FLAGS: usize = 7;
 const _: () = assert!(align_of::<Half>() > FLAGS);
 
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
     segment: Option<&'static Segment>,
+    /// None: private.
+    origin: Option<Origin>,
     series: u64,
     kind: Kind,
     mode: GaugeMode,
@@ -59,14 +63,15 @@ impl std::fmt::Debug for GaugeCore {
 
 impl GaugeCore {
     /// The gauge of the series at `series`.
-    pub(crate) fn reach(
-        segment: &'static Segment,
-        series: u64,
-        kind: Kind,
-        mode: GaugeMode,
-        keep_dead: u32,
-    ) -> Granted<&'static Self> {
-        segment.gauges.get_or_try(series, || Ok(Self::new(Some(segment), series, kind, mode, keep_dead)?))
+    pub(crate) fn reach(family: &'static FamilyCore, series: u64) -> Granted<&'static Self> {
+        let make = || {
+            let origin = Some(Origin::new(family, series));
+            Ok(Self {
+                origin,
+                ..Self::new(Some(family.segment), series, family.kind, family.mode, family.keep_dead)?
+            })
+        };
+        family.segment.gauges.get_or_try(series, make)
     }
 
     fn new(
@@ -77,7 +82,8 @@ impl GaugeCore {
         keep_dead: u32,
     ) -> nix::Result<Self> {
         let (own, fallen_back) = (wipe::pointer()?, &wipe::words(1)?[0]);
-        Ok(Self { segment, series, kind, mode, keep_dead, own, fallen_back, private: GaugeCell::zeroed() })
+        let private = GaugeCell::zeroed();
+        Ok(Self { segment, origin: None, series, kind, mode, keep_dead, own, fallen_back, private })
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
@@ -90,6 +96,18 @@ impl GaugeCore {
         } else {
             SHARED.get_or(|| make(SINK))
         }
+    }
+
+    /// Which series it is; none of a private gauge.
+    pub(crate) const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The word with the address of the half to write, 0 in a forked child.
+    pub(crate) fn own_word(&self) -> &'static AtomicUsize {
+        let word = std::ptr::from_ref(self.own).cast::<AtomicUsize>();
+        // SAFETY: an atomic pointer has the size, the alignment and the bytes of the integer that is its address.
+        unsafe { &*word }
     }
 
     /// How cells of this series combine.

@@ -75,6 +75,7 @@ mod metrics;
 mod once_map;
 mod options;
 mod opts;
+mod origin;
 mod percpu;
 mod register;
 mod registry;
@@ -84,6 +85,9 @@ mod series_cache;
 mod slot;
 mod sys;
 mod wipe;
+
+#[doc(hidden)]
+pub mod raw;
 
 pub use dyn_metrics_layout::name::NameError;
 pub use dyn_metrics_layout::{Error as LayoutError, FORMAT_VERSION, GaugeMode, Kind};

@@ -2,14 +2,17 @@
 
 use dyn_metrics_layout::Kind;
 
+use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::gauge_cells::GaugeCore;
 use crate::metrics::Buckets;
+use crate::origin::Origin;
 
 pub(crate) mod sealed {
     use std::time::Duration;
 
-    use super::{Buckets, FamilyCore, Result};
+    use super::{Buckets, Cells, FamilyCore, GaugeCore, Origin, Result};
 
     /// Metrics that take measured time.
     pub(crate) trait TakesTime {
@@ -23,6 +26,29 @@ pub(crate) mod sealed {
         fn attach(core: &'static FamilyCore, series: u64) -> Result<Self>;
         /// A handle whose cells nobody else sees.
         fn private(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
+
+        /// Its cells, if they are per CPU.
+        fn cells(&self) -> Option<Cells> {
+            None
+        }
+
+        /// Its cells, if they belong to processes.
+        fn gauge(&self) -> Option<&'static GaugeCore> {
+            None
+        }
+
+        /// Its buckets, if it is a histogram.
+        fn buckets(&self) -> Option<&'static Buckets> {
+            None
+        }
+
+        /// Which series it belongs to; none of a private handle.
+        fn origin(&self) -> Option<&'static Origin> {
+            match self.cells() {
+                Some(cells) => cells.origin(),
+                None => self.gauge()?.origin(),
+            }
+        }
     }
 }
 

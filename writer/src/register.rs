@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::family::FamilyCore;
 use crate::lookup::Identity;
 use crate::opts::Opts;
+use crate::origin::Origin;
 use crate::segment::{Granted, Segment};
 use crate::sys;
 
@@ -154,7 +155,8 @@ impl Segment {
         })
     }
 
-    fn read_record(&'static self, offset: u64) -> Granted<Vec<u8>> {
+    /// The bytes of the record at `offset`.
+    pub(crate) fn read_record(&'static self, offset: u64) -> Granted<Vec<u8>> {
         let view = self.reach(offset)?;
         let mut head = [0; 8];
         view.copy(offset, &mut head)?;
@@ -246,7 +248,7 @@ impl Segment {
                     extent::publish_cells(word, place, drawn)?
                 }
             };
-            Cells::reach(self, link, words)
+            Cells::reach(Origin::new(family, series), link, words)
         });
         reached.copied()
     }

@@ -2,11 +2,14 @@
 #![allow(unsafe_code, reason = "references to values that are leaked on purpose")]
 
 use crate::local::{AtomicPtr, Ordering};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use dyn_metrics_layout::name::{check_label_name, check_metric_name};
+
 use crate::attach;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::family::{Family, LabelPlan};
 use crate::metric::Metric;
 use crate::metrics::{
@@ -29,6 +32,13 @@ struct Inner {
     current: AtomicPtr<Segment>,
 }
 
+/// What a child registry adds to everything that is registered through it.
+#[derive(Debug, Default)]
+struct Scope {
+    prefix: String,
+    labels: Vec<(String, String)>,
+}
+
 /// A segment, and everything that is registered in it.
 ///
 /// Cheap to clone, `Send` and `Sync`. All registries of one path, in all processes and languages, share
@@ -39,11 +49,15 @@ struct Inner {
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    scope: Arc<Scope>,
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("path", &self.inner.options.path).finish_non_exhaustive()
+        let Scope { prefix, labels } = &*self.scope;
+        let mut shown = f.debug_struct("Registry");
+        shown.field("path", &self.inner.options.path).field("prefix", prefix).field("labels", labels);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -79,13 +93,79 @@ impl Registry {
         segment.join();
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
-        Ok(Self { inner: Arc::new(Inner { options, current }) })
+        Ok(Self { inner: Arc::new(Inner { options, current }), scope: Arc::default() })
     }
 
     /// The segment's path, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.options.path
+    }
+
+    /// A registry of the same segment that puts `prefix` before every name and `labels` on every series.
+    ///
+    /// Prefixes are written as they shall stand in the name, `dynamo_` for instance: nothing is put between. A
+    /// child of a child has both prefixes, the parent's first, and the labels of both. What is registered
+    /// through a child is the same series as one of the full name and all labels registered anywhere else.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), dyn_metrics::Error> {
+    /// # let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # let root = dyn_metrics::Registry::open_at(dir.path().join("s"))?;
+    /// use dyn_metrics::Opts;
+    ///
+    /// let service = root.child("dynamo_", &[("namespace", "prod")])?;
+    /// let router = service.child("router_", &[("component", "router")])?;
+    /// router.counter("requests_total", "Requests routed")?.inc();
+    ///
+    /// let opts = Opts::new("dynamo_router_requests_total", "Requests routed");
+    /// let same = opts.label("namespace", "prod").label("component", "router");
+    /// assert_eq!(root.create::<dyn_metrics::Counter>(&same)?.value(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Name`] for a prefix that no name can begin with and for a label's name that is not allowed;
+    /// [`Error::DuplicateLabel`] for a label that this registry has, too. The labels' values are checked by what
+    /// is registered.
+    pub fn child(&self, prefix: &str, labels: &[(&str, &str)]) -> Result<Self> {
+        let mut scope = Scope { prefix: self.prefix().to_owned() + prefix, labels: self.labels().to_vec() };
+        let name = |what, name: &str, reason| Error::Name { what, name: name.to_owned(), reason };
+        // With the shortest name behind it.
+        check_metric_name(&format!("{}x", scope.prefix)).map_err(|r| name("prefix", &scope.prefix, r))?;
+        for (label, value) in labels {
+            check_label_name(label).map_err(|reason| name("label name", label, reason))?;
+            if scope.labels.iter().any(|(known, _)| known == label) {
+                let metric = format!("{}*", scope.prefix);
+                return Err(Error::DuplicateLabel { metric, label: (*label).to_owned() });
+            }
+            scope.labels.push(((*label).to_owned(), (*value).to_owned()));
+        }
+        Ok(Self { inner: Arc::clone(&self.inner), scope: Arc::new(scope) })
+    }
+
+    /// What stands before every name: empty unless this is a [`Self::child`].
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.scope.prefix
+    }
+
+    /// The labels that every series gets: none unless this is a [`Self::child`].
+    #[must_use]
+    pub fn labels(&self) -> &[(String, String)] {
+        &self.scope.labels
+    }
+
+    /// `opts` with this registry's prefix and labels.
+    fn scoped<'o>(&self, opts: &'o Opts) -> Cow<'o, Opts> {
+        if self.prefix().is_empty() && self.labels().is_empty() {
+            return Cow::Borrowed(opts);
+        }
+        let mut scoped = opts.clone();
+        scoped.name = self.prefix().to_owned() + &opts.name;
+        scoped.labels = self.labels().iter().chain(&opts.labels).cloned().collect();
+        Cow::Owned(scoped)
     }
 
     /// The segment that the name leads to now; opened anew when it was replaced or removed.
@@ -109,6 +189,7 @@ impl Registry {
     /// registered at the same moment: its record stays, and readers skip it). `unwrap_or_default()` gives a working
     /// handle that nobody else sees.
     pub fn create<M: Metric>(&self, opts: &Opts) -> Result<M> {
+        let opts = &*self.scoped(opts);
         let segment = self.segment()?;
         opts.check(M::KIND, &[]).map_err(|error| segment.refused(error))?;
         let core = segment.family(opts, M::KIND)?;
@@ -120,7 +201,7 @@ impl Registry {
     /// # Errors
     /// As [`Self::create`].
     pub fn family<M: Metric>(&self, opts: &Opts, label_names: &[&str]) -> Result<Family<M>> {
-        Family::new(self, opts, label_names)
+        Family::new(self, &self.scoped(opts), label_names)
     }
 
     /// A counter of whole events. Errors: as [`Self::create`], here and below.
@@ -202,5 +283,46 @@ impl Registry {
     /// As [`Self::create`].
     pub fn state_set(&self, name: &str, help: &str, states: &[&str]) -> Result<StateSet> {
         self.create(&Opts::new(name, help).states(states))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_adds_its_prefix_and_labels_to_single_series_and_families() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
+        let service = root.child("dynamo_", &[("namespace", "prod")]).unwrap();
+        let router = service.child("router_", &[("component", "router")]).unwrap();
+        assert_eq!((root.prefix(), router.prefix()), ("", "dynamo_router_"));
+        assert_eq!(router.labels().len(), 2);
+        let family = router.family::<Counter>(&Opts::new("requests_total", ""), &["model"]).unwrap();
+        family.with(&["llama"]).inc();
+        let opts = Opts::new("dynamo_router_requests_total", "").label("model", "llama");
+        let same = opts.label("component", "router").label("namespace", "prod");
+        assert_eq!(root.create::<Counter>(&same).unwrap().value(), 1);
+        let found = crate::raw::describe(&root.create::<Counter>(&same).unwrap()).unwrap();
+        assert_eq!(found.name, "dynamo_router_requests_total");
+        let labels = [("component", "router"), ("model", "llama"), ("namespace", "prod")];
+        assert_eq!(found.labels, labels.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_child_refuses_what_no_series_could_have() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
+        let child = root.child("a_", &[("zone", "1")]).unwrap();
+        assert!(matches!(root.child("9", &[]), Err(Error::Name { what: "prefix", .. })));
+        assert!(matches!(child.child("b c", &[]), Err(Error::Name { what: "prefix", .. })));
+        assert!(matches!(child.child("", &[("__x", "")]), Err(Error::Name { what: "label name", .. })));
+        let twice = child.child("b_", &[("zone", "2")]).unwrap_err().to_string();
+        assert_eq!(twice, "metric \"a_b_*\": found label \"zone\" twice, expected once");
+        assert!(matches!(root.child("dyn_metrics_", &[]), Err(Error::Name { .. })), "reserved");
+        // A label that only some kinds reserve shows when one is registered.
+        let child = root.child("", &[("le", "1")]).unwrap();
+        assert!(child.counter("c_total", "").is_ok());
+        assert!(matches!(child.histogram("h", "", &[1.0]), Err(Error::ReservedLabel { .. })));
     }
 }

@@ -21,6 +21,7 @@ use crate::lookup::LocalTable;
 use crate::map::Map;
 use crate::once_map::OnceMap;
 use crate::options::Builder;
+use crate::origin::Origin;
 use crate::slot::SlotClaim;
 use crate::sys::{self, FileId, KeepErrno};
 use crate::wipe;
@@ -64,6 +65,7 @@ pub(crate) struct Segment {
     pub(crate) extents: OnceMap<LocalExtent>,
     pub(crate) families: OnceMap<FamilyCore>,
     pub(crate) gauges: OnceMap<GaugeCore>,
+    pub(crate) infos: OnceMap<Origin>,
     /// Cells by their series, for each representation.
     pub(crate) cells: [OnceMap<Cells>; 3],
     pub(crate) tables: OnceMap<LocalTable>,
@@ -153,6 +155,7 @@ impl Segment {
             extents: OnceMap::new(header.max_bytes),
             families: OnceMap::new(header.max_bytes),
             gauges: OnceMap::new(header.max_bytes),
+            infos: OnceMap::new(header.max_bytes),
             cells: std::array::from_fn(|_| OnceMap::new(header.max_bytes)),
             tables: OnceMap::new(header.max_bytes),
             no_blocks: AtomicBool::new(false),

@@ -46,6 +46,11 @@ impl Buckets {
         Self { below, shift, first: first as i64, last: (last - first) as i64, ..none }
     }
 
+    /// The bounds with infinity behind them, and the table: below, shift, first, last.
+    pub(crate) fn parts(&self) -> (&[f64], &[u16], u32, i64, i64) {
+        (&self.padded, &self.below, self.shift, self.first, self.last)
+    }
+
     /// The default bounds.
     pub(crate) fn default_bounds() -> Option<&'static Self> {
         static DEFAULT: OnceValue<Buckets> = OnceValue::new();

@@ -135,6 +135,10 @@ macro_rules! counter_handle {
             fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
                 Self(Cells::private(1))
             }
+
+            fn cells(&self) -> Option<Cells> {
+                Some(self.0)
+            }
         }
 
         impl Default for $handle {

@@ -51,7 +51,7 @@ fn now() -> u64 {
 }
 
 #[inline]
-fn set(core: Option<&'static GaugeCore>, number: Number) {
+pub(crate) fn set(core: Option<&'static GaugeCore>, number: Number) {
     let Some(core) = core else { return };
     match core.plain(number.representation()) {
         Some(half) => half.set_plain(number.to_bits()),
@@ -66,7 +66,7 @@ fn set_any(core: &'static GaugeCore, number: Number) {
 }
 
 #[inline]
-fn add(core: Option<&'static GaugeCore>, number: Number) {
+pub(crate) fn add(core: Option<&'static GaugeCore>, number: Number) {
     let Some(core) = core else { return };
     match core.plain(number.representation()) {
         Some(half) if number.representation() != Representation::Float => half.add_plain(number.to_bits()),
@@ -80,7 +80,7 @@ fn add_any(core: &'static GaugeCore, number: Number) {
     }
 }
 
-fn value(core: Option<&'static GaugeCore>, representation: Representation) -> Number {
+pub(crate) fn value(core: Option<&'static GaugeCore>, representation: Representation) -> Number {
     let value = core.and_then(GaugeCore::value);
     value.unwrap_or(Number::Integer(0)).convert(representation)
 }
@@ -229,6 +229,12 @@ impl StateSet {
         self.bit(state).is_some_and(|bit| bits & bit != 0)
     }
 
+    /// Names of the states, in the order of their bits.
+    #[must_use]
+    pub const fn states(&self) -> &'static [String] {
+        self.states
+    }
+
     fn bit(&self, state: &str) -> Option<u64> {
         self.states.iter().position(|known| known == state).map(|at| 1 << at)
     }
@@ -247,7 +253,7 @@ impl StateSet {
 
 fn reach(core: &'static FamilyCore, series: u64) -> Result<&'static GaugeCore> {
     let segment = core.segment;
-    let reached = GaugeCore::reach(segment, series, core.kind, core.mode, core.keep_dead);
+    let reached = GaugeCore::reach(core, series);
     reached.map_err(|refusal| segment.refused(segment.error("a gauge", refusal)))
 }
 
@@ -264,6 +270,10 @@ macro_rules! gauge_handle {
 
             fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
                 Self(GaugeCore::private(GaugeMode::LiveSum))
+            }
+
+            fn gauge(&self) -> Option<&'static GaugeCore> {
+                self.0
             }
         }
 
@@ -290,6 +300,10 @@ impl Handle for StateSet {
 
     fn private(_: Option<&'static Buckets>, states: &'static [String]) -> Self {
         Self { core: GaugeCore::private(GaugeMode::LiveSum), states }
+    }
+
+    fn gauge(&self) -> Option<&'static GaugeCore> {
+        self.core
     }
 }
 

@@ -122,6 +122,14 @@ impl Handle for Histogram {
     fn private(buckets: Option<&'static Buckets>, _: &'static [String]) -> Self {
         Self { cells: Cells::private(Buckets::bounds_of(buckets).len() + 2), buckets }
     }
+
+    fn cells(&self) -> Option<Cells> {
+        Some(self.cells)
+    }
+
+    fn buckets(&self) -> Option<&'static Buckets> {
+        self.buckets
+    }
 }
 
 impl Default for Histogram {

@@ -11,6 +11,7 @@ mod timer;
 pub(crate) use buckets::Buckets;
 pub use counter::{Counter, DurationCounter, FloatCounter};
 pub use gauge::{DurationGauge, FloatGauge, Gauge, StateSet};
+pub(crate) use gauge::{add, set, value};
 pub use histogram::Histogram;
 pub use info::Info;
 pub use tally::Tally;

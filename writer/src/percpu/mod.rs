@@ -164,6 +164,11 @@ impl Table {
         }
     }
 
+    /// Its two words.
+    pub(crate) const fn to_raw(self) -> (*const AtomicUsize, u64) {
+        (self.entries, self.packed)
+    }
+
     /// Whether updates can ever be added through it.
     #[inline(always)]
     pub(crate) const fn is_used(self) -> bool {

@@ -1,0 +1,114 @@
+//! What programs that are already compiled rely on: the committed list in `abi/`. `BLESS=1` writes it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use crate::library::{assert_done, compiler, directory, here, shared_object};
+
+/// Symbols that the shared object defines, with their versions.
+fn symbols() -> Vec<String> {
+    let mut nm = Command::new("nm");
+    nm.args(["-D", "--defined-only", "--with-symbol-versions"])
+        .arg(shared_object().join("libdyn_metrics.so.0"));
+    let output = assert_done(&mut nm);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+/// Names of the functions that it exports.
+pub fn exported() -> Vec<String> {
+    let name = |line: String| line.strip_prefix("T ")?.split('@').next().map(str::to_owned);
+    symbols().into_iter().filter_map(name).collect()
+}
+
+/// Structures in the header, with their fields.
+fn structures() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("typedef struct ").and_then(|rest| rest.strip_suffix(" {")) {
+            found.push((name.to_owned(), Vec::new()));
+            inside = true;
+        } else if line.starts_with('}') {
+            inside = false;
+        } else if inside && line.ends_with(';') && !line.trim_start().starts_with('*') {
+            let field = line.trim_end_matches(';').rsplit([' ', '*']).next().unwrap();
+            found.last_mut().unwrap().1.push(field.to_owned());
+        }
+    }
+    found
+}
+
+/// Sizes and offsets, as a C compiler sees them.
+fn layout() -> String {
+    let directory = directory();
+    let (source, program) = (directory.path().join("probe.c"), directory.path().join("probe"));
+    let mut text = "#include <stdio.h>\n#include \"dyn_metrics.h\"\nint main(void) {\n".to_owned();
+    for (name, fields) in structures() {
+        writeln!(text, "printf(\"%s %zu\\n\", \"{name}\", sizeof({name}));").unwrap();
+        for field in fields {
+            let size = format!("sizeof((({name} *)0)->{field})");
+            writeln!(text, "printf(\"  %s %zu %zu\\n\", \"{field}\", offsetof({name}, {field}), {size});")
+                .unwrap();
+        }
+    }
+    fs::write(&source, text + "return 0; }\n").unwrap();
+    assert_done(compiler("cc", "-std=c11").arg(&source).arg("-o").arg(&program));
+    String::from_utf8(assert_done(&mut Command::new(program)).stdout).unwrap()
+}
+
+#[test]
+fn symbols_and_structures_are_those_of_the_committed_list() {
+    let name = format!("abi/{}-linux.txt", std::env::consts::ARCH);
+    let made = format!(
+        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{}",
+        symbols().join("\n"),
+        layout()
+    );
+    let path = here().join(&name);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &made).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    for (found, expected) in made.lines().zip(committed.lines()) {
+        assert_eq!(found, expected, "{name}: what programs rely on has changed; BLESS=1 writes it");
+    }
+    assert_eq!(made.len(), committed.len(), "{name}: has other lines; BLESS=1 writes it");
+}
+
+#[test]
+fn only_functions_of_the_header_are_exported() {
+    let header = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+    let names = exported();
+    assert!(names.len() > 30, "{names:?}");
+    for name in &names {
+        assert!(header.contains(&format!("{name}(")), "{name} is not in the header");
+    }
+    let others: Vec<_> = symbols().into_iter().filter(|line| !line.starts_with("T dynm_")).collect();
+    assert_eq!(others, ["A DYNM_1"]);
+}
+
+#[test]
+fn the_shared_object_has_its_soname_and_is_never_unloaded() {
+    let library = shared_object().join("libdyn_metrics.so.0");
+    let output = assert_done(Command::new("readelf").arg("-d").arg(library));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("Library soname: [libdyn_metrics.so.0]"), "{text}");
+    assert!(text.contains("NODELETE"), "{text}");
+}
+
+#[test]
+fn structures_are_as_long_for_rust_as_for_c() {
+    macro_rules! sizes {
+        ($($name:ident)*) => { [$((stringify!($name), size_of::<dyn_metrics_c::$name>())),*] };
+    }
+    let layout = layout();
+    let ours = sizes!(dynm_label dynm_str dynm_segment_options dynm_metric_options dynm_value dynm_description
+        dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell);
+    assert_eq!(structures().len(), ours.len());
+    for (name, size) in ours {
+        assert!(layout.contains(&format!("{name} {size}\n")), "{name} {size}:\n{layout}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The library as C sees it: programs in C against the shared object, and what it exports.
+#![allow(unsafe_code, reason = "calls the library as C does")]
+
+mod abi;
+mod install;
+mod library;
+mod programs;
+mod together;

@@ -1,0 +1,239 @@
+//! What bindings need to update cells without a call into this library. Hidden: not for applications.
+//!
+//! Contract, frozen as [`LEVEL`] 1; whatever breaks a sentence of it raises the level:
+//!
+//! - **Cells** ([`cells`]). `packed` is 0 when every update takes the cold path. Otherwise its upper 32 bits
+//!   are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
+//!   bytes of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address
+//!   of the block of that CPU; it goes from 0 to an address once, and neither table nor block is ever
+//!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
+//!   when that is not below the length or the entry is 0, and ends with the one store into the word.
+//! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
+//!   Async-signal-safe, keeps `errno`.
+//! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum
+//!   (double); a histogram one for each bucket (u64, `+Inf` last) and then the sum (double).
+//! - **Buckets** ([`buckets`]). See [`Buckets`].
+//! - **Gauges** ([`gauge`]). The word at `own` is 0 or an address, aligned to 8, plus a representation
+//!   ([`Representation`]) in bits 0 and 1 plus 4 for "plain". In a forked child it is 0. When its low
+//!   three bits are 4 plus the caller's representation, the caller may store its value's bits at the address
+//!   (relaxed), or, unless they are a double, add to them atomically. In every other case it asks the handle.
+#![allow(unsafe_code, reason = "cold paths take back addresses that were handed out")]
+
+pub use dyn_metrics_layout::Representation;
+pub use dyn_metrics_layout::header::Statistic;
+pub use dyn_metrics_layout::kind::Number;
+use dyn_metrics_layout::{GaugeMode, Kind};
+
+use crate::cells::{Amount, Cells};
+use crate::metric::Metric;
+
+/// Level of the contract above.
+pub const LEVEL: u32 = 1;
+
+/// What a sequence's abort handler must be preceded by: what glibc has registered.
+pub const RSEQ_SIGNATURE_X86_64: u32 = 0x5305_3053;
+/// The same on aarch64: an instruction, `brk` with an odd operand.
+pub const RSEQ_SIGNATURE_AARCH64: u32 = 0xd428_bc00;
+/// In a gauge's word: a bare store will do.
+pub const GAUGE_PLAIN: usize = crate::gauge_cells::PLAIN;
+/// In a gauge's word: everything that is not the address.
+pub const GAUGE_FLAGS: usize = crate::gauge_cells::FLAGS;
+
+/// A word of this process.
+pub type Word = crate::local::AtomicUsize;
+
+/// The cells of a counter, a tally or a histogram.
+#[derive(Clone, Copy, Debug)]
+pub struct RawCells {
+    /// Addresses of the CPUs' blocks.
+    pub entries: *const Word,
+    /// Where the rseq area, the first word and the end of `entries` are.
+    pub packed: u64,
+    /// What the cold path needs.
+    pub cold: *const (),
+}
+
+/// The cells of a handle, if they are per CPU.
+pub fn cells<M: Metric>(handle: &M) -> Option<RawCells> {
+    let (entries, packed, cold) = handle.cells()?.to_raw();
+    Some(RawCells { entries, packed, cold })
+}
+
+/// Adds `n` to word `index`, by the cold path; ignored beyond the series' words.
+///
+/// # Safety
+/// `cold` comes from [`cells`].
+pub unsafe fn add_u64_cold(cold: *const (), index: usize, n: u64) {
+    // SAFETY: as the caller promises.
+    unsafe { Cells::add_cold(cold, index, Amount::Whole(n)) };
+}
+
+/// Adds `x` to word `index`, a double, by the cold path; ignored beyond the series' words.
+///
+/// # Safety
+/// As [`add_u64_cold`].
+pub unsafe fn add_f64_cold(cold: *const (), index: usize, x: f64) {
+    // SAFETY: as the caller promises.
+    unsafe { Cells::add_cold(cold, index, Amount::Double(x)) };
+}
+
+/// Counts a value that was dropped, or stayed out of a sum.
+///
+/// # Safety
+/// As [`add_u64_cold`].
+pub unsafe fn count_cold(cold: *const (), statistic: Statistic) {
+    // SAFETY: as the caller promises.
+    unsafe { Cells::count_cold(cold, statistic) };
+}
+
+/// How a histogram finds the bucket of a value; never released.
+///
+/// With a table (`below` not empty): `cell = (bits(value) as i64 >> shift) - first`, clamped to `0..=last`;
+/// `b = below[cell]`; the bucket is `b + (padded[b] < value)`. Without: the number of `padded` below `value`.
+#[derive(Clone, Copy, Debug)]
+pub struct Buckets {
+    /// The bounds, and infinity behind them.
+    pub padded: &'static [f64],
+    /// For each cell of the table the number of bounds below it; `last + 1` of them.
+    pub below: &'static [u16],
+    /// Bits of a double that cells don't tell apart.
+    pub shift: u32,
+    /// The first cell.
+    pub first: i64,
+    /// Number of the last cell.
+    pub last: i64,
+}
+
+/// The buckets of a handle, if it is a histogram that has some.
+pub fn buckets<M: Metric>(handle: &M) -> Option<Buckets> {
+    let (padded, below, shift, first, last) = handle.buckets()?.parts();
+    Some(Buckets { padded, below, shift, first, last })
+}
+
+/// The word that says where a gauge's value is.
+pub fn gauge<M: Metric>(handle: &M) -> Option<&'static Word> {
+    Some(handle.gauge()?.own_word())
+}
+
+/// Sets a gauge's value, which may be a negative duration; nothing where `handle` is no gauge.
+pub fn set<M: Metric>(handle: &M, number: Number) {
+    crate::metrics::set(handle.gauge(), number);
+}
+
+/// Adds to a gauge's value; nothing where `handle` is no gauge.
+pub fn add<M: Metric>(handle: &M, number: Number) {
+    crate::metrics::add(handle.gauge(), number);
+}
+
+/// This process's value of a gauge, in `representation`; 0 where `handle` is no gauge.
+pub fn value<M: Metric>(handle: &M, representation: Representation) -> Number {
+    crate::metrics::value(handle.gauge(), representation)
+}
+
+/// A word where a binding keeps its own object for a series in one representation: 0 until it has stored one.
+/// None of private handles. There is one for each copy of this library in a process, so one binding may use
+/// it.
+pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Option<&'static Word> {
+    handle.origin()?.attachments.get(representation as usize)
+}
+
+/// What a series is registered as.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its family's exposed name.
+    pub name: &'static str,
+    /// Its family's help, the first registration's.
+    pub help: &'static str,
+    /// Its family's unit; may be empty.
+    pub unit: &'static str,
+    /// Its family's type.
+    pub kind: Kind,
+    /// How the gauges of several processes combine.
+    pub mode: GaugeMode,
+    /// Its family's priority level.
+    pub level: u8,
+    /// Its labels, sorted by name.
+    pub labels: Vec<(String, String)>,
+}
+
+/// What the series of a handle is registered as; none of private handles, and where its record is damaged.
+pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
+    let origin = handle.origin()?;
+    let family = origin.family;
+    Some(Description {
+        name: &family.name,
+        help: &family.help,
+        unit: &family.unit,
+        kind: family.kind,
+        mode: family.mode,
+        level: family.level,
+        labels: origin.labels().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counter, FloatGauge, Histogram, Info, Registry};
+    use std::sync::atomic::Ordering;
+
+    fn registry() -> (tempfile::TempDir, Registry) {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let registry = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20);
+        let registry = registry.open().unwrap();
+        (directory, registry)
+    }
+
+    #[test]
+    fn the_cold_path_counts_and_gives_the_cpu_a_block() {
+        let (_directory, registry) = registry();
+        let counter = registry.counter("c_total", "").unwrap();
+        let cells = cells(&counter).unwrap();
+        // SAFETY: from cells().
+        unsafe { add_u64_cold(cells.cold, 0, 5) };
+        // SAFETY: as above; there is no word 7.
+        unsafe { add_u64_cold(cells.cold, 7, 5) };
+        assert_eq!(counter.value(), 5);
+        let entries = (0..cells.packed as u16 as usize).map(|cpu| {
+            // SAFETY: below the table's length.
+            unsafe { &*cells.entries.wrapping_add(cpu) }.load(Ordering::Acquire)
+        });
+        assert_eq!(entries.filter(|entry| *entry != 0).count(), usize::from(cells.packed != 0));
+    }
+
+    #[test]
+    fn a_gauges_word_leads_to_its_value() {
+        let (_directory, registry) = registry();
+        let gauge = registry.float_gauge("g", "").unwrap();
+        let own = super::gauge::<FloatGauge>(&gauge).unwrap();
+        assert_eq!(own.load(Ordering::Acquire), 0);
+        gauge.set(1.5);
+        let word = own.load(Ordering::Acquire);
+        assert_eq!(word & GAUGE_FLAGS, GAUGE_PLAIN | Representation::Float as usize);
+        // SAFETY: the word leads to the value, which nobody else writes.
+        let bits = unsafe { ((word & !GAUGE_FLAGS) as *const u64).read_volatile() };
+        assert_eq!(f64::from_bits(bits), 1.5);
+    }
+
+    #[test]
+    fn the_table_of_buckets_is_used_as_documented() {
+        let histogram = Histogram::default();
+        let found = buckets(&histogram).unwrap();
+        for value in [-1.0_f64, 0.0, 0.005, 0.0051, 0.3, 10.0, 11.0] {
+            let cell = ((value.to_bits() as i64 >> found.shift) - found.first).clamp(0, found.last);
+            let below = usize::from(found.below[cell as usize]);
+            let bucket = below + usize::from(found.padded[below] < value);
+            assert_eq!(bucket, histogram.bounds().partition_point(|bound| *bound < value), "{value}");
+        }
+    }
+
+    #[test]
+    fn private_handles_have_no_series() {
+        let counter = Counter::default();
+        assert!(describe(&counter).is_none() && attachment(&counter, Representation::Integer).is_none());
+        assert_eq!(cells(&counter).unwrap().packed, 0);
+        let (_directory, registry) = registry();
+        let info = registry.info("build_info", "", &[("version", "1")]).unwrap();
+        assert_eq!(describe::<Info>(&info).unwrap().labels, [("version".to_owned(), "1".to_owned())]);
+    }
+}
