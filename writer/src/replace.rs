@@ -124,9 +124,10 @@ fn pid_in_slot(fd: &OwnedFd, slot: u32) -> Option<u32> {
     process::Process::decode(&bytes, offset).ok()?.map(|record| record.pid)
 }
 
-/// Writes the mark into the old file; what can't be marked readers merge all the same.
+/// Writes the mark into the old file, unless that ends before it; what can't be marked readers merge all the same.
 fn mark_superseded(fd: &OwnedFd) {
-    if let Ok(file) = fd.try_clone().map(File::from) {
+    let is_whole = |file: &File| file.metadata().is_ok_and(|meta| meta.len() >= header::BYTES as u64);
+    if let Some(file) = fd.try_clone().map(File::from).ok().filter(is_whole) {
         let _ = file.write_all_at(&header::STATE_SUPERSEDED.to_le_bytes(), header::STATE);
     }
 }

@@ -147,7 +147,7 @@ impl Edited {
     fn fix(&mut self, structure: &Structure) {
         let Structure { file, kind, at, .. } = *structure;
         for place in fix(&mut self.files[file], kind, at) {
-            let end = (place + 8).min(self.files[file].len());
+            let end = place.saturating_add(8).min(self.files[file].len());
             self.dirty.push((file, place.min(end)..end));
         }
     }
