@@ -57,6 +57,11 @@ pub fn wanted() -> usize {
     }
 }
 
+/// Has the kernel give the next process a pid behind this one, if it lets us.
+fn ask_for_pid_after(pid: i32) {
+    let _ = std::fs::write("/proc/sys/kernel/ns_last_pid", pid.to_string());
+}
+
 /// At most `most` of `all`, evenly.
 #[must_use]
 pub fn sample<T: Copy>(all: &[T], most: usize) -> Vec<T> {
@@ -84,7 +89,8 @@ impl<'s> Prepared<'s> {
     pub fn walk(&self) -> std::io::Result<Walk> {
         let slide = Slide::new(&self.found);
         let mut victim = self.program.start(self.scenario, slide.path(), &self.note)?;
-        let walk = self.program.walk(&mut victim, slide.path());
+        let mut walk = self.program.walk(&mut victim, slide.path());
+        walk.pid = victim.pid().as_raw();
         // Its remaining way, and its own opinion of how it went.
         let end = victim.go();
         assert!(matches!(end, Stop::Trap), "{}: {end:?}", self.scenario.name);
@@ -144,8 +150,15 @@ impl<'s> Prepared<'s> {
                 let _ = Page::of(&mut attached);
                 attached
             };
-            // Clocks have their say in the way a victim takes: it gets another chance to come by.
-            let Some((slide, mut attached)) = (0..3).find_map(|_| self.die_at(place, attach)) else {
+            // Clocks have their say in the way a victim takes, and so has the number of digits of its pid, which is part
+            // of a family's record: it gets another chance to come by.
+            let attempt = |n| {
+                if n > 0 {
+                    ask_for_pid_after(deaths.walk.pid);
+                }
+                self.die_at(place, attach)
+            };
+            let Some((slide, mut attached)) = (0..4).find_map(attempt) else {
                 deaths.missed.push(place);
                 continue;
             };

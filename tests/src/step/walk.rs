@@ -18,6 +18,8 @@ const SYSTEM_CALL: [u8; 2] = [0x0f, 0x05];
 /// What was seen on the way.
 #[derive(Debug, Default)]
 pub struct Walk {
+    /// The victim's pid: as long as a registrant's text, which holds it, is another record.
+    pub pid: i32,
     /// The directory at the first mark.
     pub before: Image,
     /// Each distinct content of the directory afterwards, in the order of appearance.
