@@ -1,5 +1,6 @@
 //! HTTP clients of the exporter: raw bytes out, answers read without forgiving anything.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::exposition;
 use crate::servers::{Exporter, wait_for};
-use crate::strict;
 
 /// One scrape that leaves the connection open.
 pub const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -49,11 +50,29 @@ impl Answer {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn page(&self) -> Result<strict::Page, String> {
+    pub fn page(&self) -> Result<Page, String> {
         if self.status != 200 {
             return Err(format!("status {}", self.status));
         }
-        strict::parse(&self.body)
+        Page::read(&self.body)
+    }
+}
+
+/// What a page shows.
+#[derive(Debug)]
+pub struct Page {
+    /// Values by the sample's name and labels, as the text has them.
+    pub samples: BTreeMap<String, f64>,
+}
+
+impl Page {
+    fn read(page: &[u8]) -> Result<Self, String> {
+        let families = exposition::parse(page)?;
+        if families.is_empty() {
+            return Err("an empty page".to_owned());
+        }
+        let samples = families.iter().flat_map(|family| &family.samples);
+        Ok(Self { samples: samples.map(|sample| (sample.series(), sample.value)).collect() })
     }
 }
 
@@ -136,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// What is wrong.
-    pub fn scrape(&mut self) -> Result<(strict::Page, bool), String> {
+    pub fn scrape(&mut self) -> Result<(Page, bool), String> {
         self.send(SCRAPE).map_err(|error| format!("sending: {error}"))?;
         let answer = self.answer(false).map_err(|error| format!("reading: {error}"))?;
         let answer = answer.ok_or("closed without an answer")?;

@@ -31,6 +31,18 @@ pub struct Sample<'p> {
     pub spelled: &'p str,
 }
 
+impl Sample<'_> {
+    /// Its name and labels, as the page has them.
+    #[must_use]
+    pub fn series(&self) -> String {
+        if self.labels.is_empty() {
+            return self.name.to_owned();
+        }
+        let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        format!("{}{{{}}}", self.name, labels.join(","))
+    }
+}
+
 /// Reads a page.
 ///
 /// # Errors
@@ -283,6 +295,8 @@ mod tests {
         let families = parse(page.as_bytes()).expect("a page");
         assert_eq!(families[0].samples[0].labels, [("l", r#"\"\\,}"#)]);
         assert_eq!(families[0].samples[0].value, 1.5e-7);
+        assert_eq!(families[0].samples[0].series(), r#"c{l="\"\\,}"}"#);
+        assert_eq!(families[1].samples[3].series(), r#"h_count{a="b"}"#);
         assert_eq!((families[1].kind, families[1].samples.len()), ("histogram", 4));
         assert!(parse(b"").expect("nothing").is_empty());
     }

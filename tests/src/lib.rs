@@ -23,5 +23,4 @@ pub mod stage;
 pub mod steady;
 #[cfg_attr(not(target_arch = "x86_64"), path = "step/elsewhere.rs")]
 pub mod step;
-pub mod strict;
 pub mod work;
