@@ -104,7 +104,7 @@ server: export DYN_METRICS_SLOW_SECONDS = 60
 server: export DYN_METRICS_REQUESTS = 2000000
 server: ## the exporter under bad clients, for about eight minutes; DYN_METRICS_SEED=2 for other requests
 	cargo build --workspace --bins
-	cargo nextest run -p dyn-metrics-tests --success-output final -E 'binary(/^server_/)'
+	cargo nextest run -P deep -p dyn-metrics-tests --success-output final -E 'binary(/^server_/)'
 
 soak: ## chaos for minutes: 10^9 increments, 1 000 kills; SOAK_ARGS="seconds=600 kills=10000 seed=7"
 	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-cli

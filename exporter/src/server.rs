@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +31,10 @@ const BACKLOG: u32 = 1024;
 /// What the kernel may keep for a client that hasn't read it yet, in bytes; it takes twice as much with what it needs
 /// itself. Otherwise that is up to 4 MB, 2 GB for 512 clients that don't read.
 const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How long a client may leave bytes unread in the kernel, in milliseconds, also when its connection has been closed: the
+/// kernel would otherwise keep them for as long as the client says that it is there.
+const UNREAD: u32 = 60_000;
 
 /// An exporter that is bound, and has looked at its segments once.
 pub struct Server {
@@ -67,8 +72,9 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    // Connections inherit it.
+    // Connections inherit both.
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    setsockopt(&socket, sockopt::TcpUserTimeout, &UNREAD)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

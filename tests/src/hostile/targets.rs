@@ -35,6 +35,8 @@ pub fn snapshot(stage: &mut Stage, input: &[u8]) {
 
 /// [`Collector::render`] writes what [`encode::text::encode`] makes of a snapshot, and a strict parser accepts it.
 ///
+/// But for holes: who reads through a map fills them, and who comes next can't tell that there was one.
+///
 /// # Panics
 /// When something doesn't hold that must.
 pub fn render(stage: &mut Stage, input: &[u8]) {
@@ -48,7 +50,7 @@ pub fn render(stage: &mut Stage, input: &[u8]) {
         let mut encoded = b"before".to_vec();
         encode::text::encode(&follower.collect(), &mut encoded);
         assert!(
-            rendered == encoded,
+            without_holes(&rendered).eq(without_holes(&encoded)),
             "rendered:\n{}\nencoded:\n{}",
             String::from_utf8_lossy(&rendered),
             String::from_utf8_lossy(&encoded)
@@ -58,6 +60,12 @@ pub fn render(stage: &mut Stage, input: &[u8]) {
             break;
         }
     }
+}
+
+/// The lines of a page that don't count holes.
+fn without_holes(page: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const HOLE: &[u8] = b"dyn_metrics_records_skipped_total{reason=\"hole\"";
+    page.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(HOLE))
 }
 
 /// [`check::check`] and [`raw::read`].
