@@ -105,7 +105,7 @@ impl<'s> Source<'s> {
     }
 
     /// Whether a fault only means that the file has grown since it was mapped: the next collection maps more.
-    fn is_growth(self, fault: Fault) -> bool {
+    pub(crate) fn is_growth(self, fault: Fault) -> bool {
         let Fault::OutOfBounds { offset, len } = fault else { return false };
         let mapped = self.map.len();
         offset.saturating_add(len) > mapped && self.file.len().is_ok_and(|len| len > mapped)

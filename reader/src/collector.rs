@@ -45,8 +45,7 @@ pub struct Collector {
     /// Followed, but copies of others: not served.
     copies: Vec<Followed>,
     foreign: Foreign,
-    /// Files that were truncated while they were served, and what was found then.
-    shrunk: HashMap<FileId, Error>,
+    shrunk: Shrunk,
     opened: u64,
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
@@ -55,6 +54,9 @@ pub struct Collector {
 
 /// Files that were opened and left out, so that they aren't opened again.
 type Foreign = HashMap<(FileId, (i64, i64)), LeftOutReason>;
+
+/// Files that were truncated while they were served: which segment each was, and what was found then.
+type Shrunk = HashMap<FileId, ([u64; 2], Error)>;
 
 /// A segment that is served.
 pub(crate) struct Followed {
@@ -111,7 +113,7 @@ impl Collector {
             followed: Vec::new(),
             copies: Vec::new(),
             foreign: Foreign::new(),
-            shrunk: HashMap::new(),
+            shrunk: Shrunk::new(),
             opened: 0,
             plan: Plan::default(),
             plan_of: Vec::new(),
@@ -218,7 +220,7 @@ impl Collector {
             before.and_then(|stat| self.shrunk.get(&stat.id).map(|shrank| (stat.id, shrank.clone())));
         search.shrunk.extend(shrank.clone());
         let found = Segment::open(path).map_err(|error| match &shrank {
-            Some((_, shrank)) if matches!(error, Error::Format { .. }) => shrank.clone(),
+            Some((_, (_, shrank))) if matches!(error, Error::Format { .. }) => shrank.clone(),
             _ => error,
         });
         match found {
@@ -227,10 +229,13 @@ impl Collector {
                 search.left_out.add(path, LeftOutReason::Owner);
             }
             Ok(mut segment) => {
-                if let Some((id, shrank)) = &shrank
+                if let Some((id, (segment_id, shrank))) = &shrank
                     && segment.file.id() == *id
                 {
-                    segment.note_truncation(shrank);
+                    // A new file may have got the inode of the one that was truncated.
+                    if segment.file.header().segment_id == *segment_id {
+                        segment.note_truncation(shrank);
+                    }
                     search.shrunk.remove(id);
                 }
                 self.opened += 1;
@@ -406,9 +411,10 @@ impl Followed {
         Ok(())
     }
 
-    fn failure(&self, error: Error, shrunk: &mut HashMap<FileId, Error>) -> Failure {
+    fn failure(&self, error: Error, shrunk: &mut Shrunk) -> Failure {
         if matches!(error, Error::Shrank { .. }) {
-            shrunk.insert(self.segment.file.id(), error.clone());
+            let file = &self.segment.file;
+            shrunk.insert(file.id(), (file.header().segment_id, error.clone()));
         }
         Failure {
             rank: self.rank,
@@ -424,7 +430,7 @@ impl Followed {
 struct Search {
     failures: Vec<Failure>,
     foreign: Foreign,
-    shrunk: HashMap<FileId, Error>,
+    shrunk: Shrunk,
     left_out: LeftOut,
 }
 

@@ -122,6 +122,12 @@ impl SegmentFile {
         self.file.read_exact_at(out, offset).is_ok()
     }
 
+    /// The word at `offset`; none when the file ends before.
+    pub(crate) fn word(&self, offset: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(offset, &mut bytes).then(|| u64::from_le_bytes(bytes))
+    }
+
     /// Reads from `offset` as much as there is, at most `out.len()` bytes.
     pub(crate) fn read_some(&self, offset: u64, out: &mut [u8]) -> usize {
         let mut filled = 0;

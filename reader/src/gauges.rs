@@ -38,7 +38,8 @@ pub(crate) fn read(
     loop {
         match walk.step(source, series) {
             Ok(None) => return,
-            Ok(Some((offset, cell))) => match cell.read(offset) {
+            Ok(Some((_, None))) => (),
+            Ok(Some((offset, Some(cell)))) => match cell.read(offset) {
                 Ok(reading) => {
                     let alive = !reading.owner.taking && processes.is_alive(&reading.owner);
                     out.push(Gauge { alive, contents: reading.contents });
@@ -59,19 +60,26 @@ pub(crate) fn read(
 const CIRCLE: &str = "list of gauge cells";
 
 /// A walk along a list that may be a circle (Brent's way to notice: a milestone at each power of two).
-struct Walk<'s> {
+struct Walk {
     /// Where the link to the next cell lies.
     place: u64,
-    next: Option<&'s GaugeCell>,
+    /// What was read there; none before the first step.
+    next: Option<u64>,
     steps: usize,
     milestone: u64,
     milestone_at: usize,
 }
 
-impl<'s> Walk<'s> {
-    fn step(&mut self, source: Source<'s>, series: u64) -> Result<Option<(u64, &'s GaugeCell)>, Fault> {
+impl Walk {
+    /// The next cell and where it lies. One that was drawn after the file was mapped is passed over, for behind it come
+    /// older ones; the next collection maps it.
+    fn step<'s>(
+        &mut self,
+        source: Source<'s>,
+        series: u64,
+    ) -> Result<Option<(u64, Option<&'s GaugeCell>)>, Fault> {
         let word = match self.next {
-            Some(cell) => load_acquire(&cell.next),
+            Some(word) => word,
             None => load_acquire(source.view().word(self.place)?), // pairs with: whoever links a new cell
         };
         let Some(offset) = Link::unpack(word, self.place)? else { return Ok(None) };
@@ -83,13 +91,21 @@ impl<'s> Walk<'s> {
             self.milestone = offset;
             self.milestone_at *= 2;
         }
-        let cell: &GaugeCell = source.view().get(offset)?;
-        let back = Link::unpack(load_acquire(&cell.series), offset + SERIES)?;
+        let (cell, next, back) = match source.view().get::<GaugeCell>(offset) {
+            // Neither link changes once the cell is in the list.
+            Ok(cell) => (Some(cell), load_acquire(&cell.next), load_acquire(&cell.series)),
+            Err(fault) if source.is_growth(fault) => {
+                let word = |at| source.file.word(at).ok_or(fault);
+                (None, word(offset + NEXT)?, word(offset + SERIES)?)
+            }
+            Err(fault) => return Err(fault),
+        };
+        let back = Link::unpack(back, offset + SERIES)?;
         if back != Some(series) {
             let found = back.unwrap_or(0);
             return Err(Fault::Corrupt { what: "series of a gauge cell", offset, found, expected: series });
         }
-        (self.place, self.next) = (offset + NEXT, Some(cell));
+        (self.place, self.next) = (offset + NEXT, Some(next));
         Ok(Some((offset, cell)))
     }
 }

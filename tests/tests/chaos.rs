@@ -24,7 +24,7 @@ impl Run {
     }
 
     fn of(mut command: Command, options: &[&str]) -> Self {
-        let output = command.arg("drive").arg("limit=100").args(options).output().expect("a run");
+        let output = command.arg("drive").arg("limit=240").args(options).output().expect("a run");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         Self { text: text + &errors, is_clean: output.status.success() }

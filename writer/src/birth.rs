@@ -79,17 +79,25 @@ fn remove_abandoned(path: &Path) {
     for entry in entries.flatten() {
         let file = entry.file_name();
         let Some(end) = birth_base(file.as_encoded_bytes()) else { continue };
-        let made = &file.as_encoded_bytes()[..end];
-        let is_ours = made[..base(made)] == name[..base(name)];
+        let (made, random) = (&file.as_encoded_bytes()[..end], &file.as_encoded_bytes()[end..]);
+        let is_ours = is_temporary(random) && made[..base(made)] == name[..base(name)];
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
         let Ok(fd) = sys::open_existing(&entry.path()) else { continue };
         if sys::try_lock(&fd, REPLACE_LOCK) == Ok(true) {
-            log::info!("{}: its maker died; removing it", entry.path().display());
-            let _ = std::fs::remove_file(entry.path());
+            // Gone by now if its maker lives and was faster.
+            if std::fs::remove_file(entry.path()).is_ok() {
+                log::info!("{}: removed, its maker had died", entry.path().display());
+            }
         }
     }
+}
+
+/// Whether a name that ends so is one of [`create_by_rename`], and not one that somebody has chosen.
+fn is_temporary(end: &[u8]) -> bool {
+    let digits = end.strip_prefix(BIRTH_INFIX.as_bytes()).unwrap_or_default();
+    digits.len() == 16 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn named(linked: nix::Result<()>, path: &Path, fd: OwnedFd) -> Result<Option<OwnedFd>> {
@@ -266,6 +274,32 @@ mod tests {
             assert!(h.data < plan.initial_bytes && h.max_bytes.is_multiple_of(u64::from(h.chunk_bytes)));
         }
         assert_eq!(plan(&Builder::default(), 64 << 20, 0).header.max_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn only_temporary_files_that_nobody_holds_are_removed() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let abandoned = ["s.birth-0123456789abcdef", "s.superseded-00000000000000aa.birth-0123456789abcdef"];
+        let others = [
+            "s.birth-rate",
+            "s.birth-0123456789ABCDEF",
+            "s.birth-00123456789abcdef",
+            "t.birth-0123456789abcdef",
+            "ss.birth-0123456789abcdef",
+            "s.superseded-00000000000000aa",
+        ];
+        for name in abandoned.iter().chain(&others) {
+            sys::create_new(&path(name)).unwrap();
+        }
+        let held = sys::create_new(&path("s.birth-fedcba9876543210")).unwrap();
+        assert_eq!(sys::try_lock(&held, REPLACE_LOCK), Ok(true));
+        remove_abandoned(&path("s"));
+        assert!(abandoned.iter().all(|name| !path(name).exists()));
+        assert!(others.iter().all(|name| path(name).exists()) && path("s.birth-fedcba9876543210").exists());
+        drop(held);
+        remove_abandoned(&path("s"));
+        assert!(!path("s.birth-fedcba9876543210").exists());
     }
 
     #[test]

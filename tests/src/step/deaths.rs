@@ -181,5 +181,6 @@ fn expected<'p>(walk: &Walk, [before, done]: &'p [Page; 2]) -> Expected<'p> {
         report.map_or((0, 0), |report| (report.bytes_reserved, report.bytes_wasted))
     };
     let ((first, wasted), (last, _)) = (counts(&walk.before), counts(walk.after()));
-    Expected { before, done, drawn: last.saturating_sub(first), wasted }
+    let is_there = walk.before.named(SEGMENT).is_some();
+    Expected { before, done, drawn: last.saturating_sub(first), wasted, is_there }
 }

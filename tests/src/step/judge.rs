@@ -36,6 +36,8 @@ pub struct Expected<'e> {
     pub drawn: u64,
     /// Bytes that were wasted before.
     pub wasted: u64,
+    /// Whether there was a segment before: then its name leads to one at every moment.
+    pub is_there: bool,
 }
 
 impl Default for Judge {
@@ -81,6 +83,9 @@ impl Judge {
         let mut wrong = self.check(directory, Some(expected));
         if self.judged % PROGRAM_EVERY == 1 {
             wrong.extend(check_by_program(directory));
+        }
+        if expected.is_there && !directory.join(SEGMENT).exists() {
+            wrong.push(format!("{SEGMENT}: nothing has the name any more"));
         }
         let beside = left_beside(directory).len();
         self.most_beside = self.most_beside.max(beside);

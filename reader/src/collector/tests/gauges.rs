@@ -1,5 +1,7 @@
 //! Gauges of several processes and files.
 
+use std::os::unix::fs::FileExt;
+
 use dyn_metrics_layout::GaugeMode;
 use dyn_metrics_layout::gauge::NEXT;
 use dyn_metrics_layout::kind::Number as GaugeNumber;
@@ -99,4 +101,47 @@ fn a_list_of_gauge_cells_that_runs_in_a_circle_shows_nothing() {
     bench.write("segment", &built);
     assert_eq!(bench.samples(), ["g 0"]);
     assert_eq!(bench.skipped(), [(Reason::Gauge, 1)]);
+}
+
+#[test]
+fn a_cell_that_was_added_after_the_file_was_mapped_hides_none_of_the_older_ones() {
+    let mode = GaugeMode::Sum;
+    let mut built = Builder::new(1);
+    let gauge = built.family(&Family { mode, ..family("g", Kind::Gauge) });
+    let series = built.series(gauge, &[]);
+    for (slot, value) in [(0, 5), (1, 2)] {
+        built.gauge(series, &claimant(slot, 1, slot), mode, GaugeNumber::Integer(value), 0);
+    }
+    let directory = scratch();
+    let path = directory.path().join("segment");
+    built.write(&path);
+    let mapped = built.bytes().len();
+    while built.bytes().len() == mapped {
+        built.draw(4096, 64);
+    }
+    for (slot, value) in [(2, 10), (3, 100)] {
+        built.gauge(series, &claimant(slot, 1, slot), mode, GaugeNumber::Integer(value), 0);
+    }
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let grows = Arc::new(Mutex::new(false));
+    let is_time = Arc::clone(&grows);
+    // Asked once the file is mapped, and before values are read.
+    let clock = Arc::new(move || {
+        if *is_time.lock().unwrap() {
+            file.write_all_at(built.bytes(), 0).unwrap();
+        }
+        Instant::now()
+    });
+    let mut collector = Collector::with_clock(&[path.display().to_string()], clock);
+    let mut sample = || {
+        let snapshot = collector.collect();
+        assert!(snapshot.stats.skipped.is_empty(), "{:?}", snapshot.stats.skipped);
+        let mut text = Vec::new();
+        encode::text::encode_families(&snapshot.families, &mut text);
+        String::from_utf8(text).unwrap().lines().last().unwrap().to_owned()
+    };
+    assert_eq!(sample(), "g 7");
+    *grows.lock().unwrap() = true;
+    assert_eq!(sample(), "g 7", "not 0");
+    assert_eq!(sample(), "g 117");
 }

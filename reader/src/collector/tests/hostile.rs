@@ -206,6 +206,7 @@ fn a_truncated_or_overwritten_file_is_let_go_and_found_again() {
     assert!(bench.error().contains("segment shrank: found 5000 bytes, expected 65536"));
     fs::write(bench.path("segment"), counting(2, 9).bytes()).unwrap();
     assert_eq!(bench.samples(), ["a_total 9"]);
+    assert_eq!(bench.skipped(), [], "the inode is the same, the segment another one");
     fs::write(bench.path("segment"), counting(3, 1).bytes()).unwrap();
     assert!(bench.error().contains("header"));
     assert_eq!(bench.samples(), ["a_total 1"]);
