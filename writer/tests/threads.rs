@@ -80,7 +80,7 @@ fn series_registered_at_once_are_all_there_and_the_file_grows_for_them() {
             family.with(&["all", &n.to_string()]).inc();
         }
         // What such a series needs soon fills a chunk.
-        (0..10).for_each(|n| wide(&registry).with(&[&format!("{thread} {n}")]).observe(7.0));
+        (0..40).for_each(|n| wide(&registry).with(&[&format!("{thread} {n}")]).observe(7.0));
     });
     let family = family(&registry, 10_000);
     for n in 0..each {
