@@ -12,6 +12,7 @@ pub mod forks;
 pub mod golden;
 pub mod host;
 pub mod hostile;
+pub mod random;
 pub mod reading;
 pub mod refusals;
 pub mod requests;

@@ -1,26 +1,21 @@
 //! Random requests: right ones whose answers are known, and such with something wrong in them.
 
-/// A generator of random numbers that gives the same ones for the same seed (splitmix64).
+use crate::random;
+
+/// What is drawn for requests: the same for the same seed.
 #[derive(Debug)]
-pub struct Random(u64);
+pub struct Random(random::Random);
 
 impl Random {
     /// Starts it.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(random::Random::new(seed))
     }
 
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.0.next() % end as u64) as usize
     }
 
     /// One of these.

@@ -140,6 +140,12 @@ impl Cold {
             extent.install_current_cpu();
         }
     }
+
+    fn count(&self, statistic: Statistic) {
+        if let Home::Extent(extent) = self.home {
+            extent.segment.count(statistic, 1);
+        }
+    }
 }
 
 /// What [`Cells::add_cold`] adds.
@@ -274,9 +280,7 @@ impl Cells {
     /// Counts something dropped in the header of the segment, if there is one.
     #[cold]
     pub(crate) fn count(&self, statistic: Statistic) {
-        if let Home::Extent(extent) = self.cold.home {
-            extent.segment.count(statistic, 1);
-        }
+        self.cold.count(statistic);
     }
 
     /// Which series they belong to; none of private ones.
@@ -312,9 +316,7 @@ impl Cells {
     pub(crate) unsafe fn count_cold(cold: *const (), statistic: Statistic) {
         // SAFETY: as above.
         let cold = unsafe { &*cold.cast::<Cold>() };
-        if let Home::Extent(extent) = cold.home {
-            extent.segment.count(statistic, 1);
-        }
+        cold.count(statistic);
     }
 
     /// Whether the cells belong to this process alone.

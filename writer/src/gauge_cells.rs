@@ -11,12 +11,12 @@ use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
-use dyn_metrics_layout::{GaugeMode, Kind, Representation};
+use dyn_metrics_layout::{GaugeMode, Representation};
 
 use crate::family::FamilyCore;
 use crate::once_map::OnceValue;
 use crate::origin::Origin;
-use crate::segment::{Granted, Refusal, Segment};
+use crate::segment::{Granted, Refusal};
 use crate::slot::NoSlot;
 use crate::wipe;
 
@@ -26,8 +26,6 @@ const MOST_CELLS: usize = 1 << 16;
 /// Gauges that nobody else sees leaked so far; beyond a limit they are one whose value nobody reads, so that a
 /// host which asks again and again after a refusal doesn't grow.
 const MOST_PRIVATE: usize = 4096;
-/// In place of a series' offset: the gauge of all those beyond the limit.
-const SINK: u64 = u64::MAX;
 
 /// In a half's packed address: a value in its representation is stored as it is, and nothing else.
 pub(crate) const PLAIN: usize = 4;
@@ -36,13 +34,11 @@ const _: () = assert!(align_of::<Half>() > FLAGS);
 
 /// A gauge series in this process.
 pub(crate) struct GaugeCore {
-    segment: Option<&'static Segment>,
     /// None: private.
     origin: Option<Origin>,
-    series: u64,
-    kind: Kind,
+    /// Private, and of all those beyond the limit: its value is nobody's.
+    is_sink: bool,
     mode: GaugeMode,
-    keep_dead: u32,
     /// Address of the half to write, its representation in the lowest two bits and [`PLAIN`] in the next; null in
     /// a forked child.
     own: &'static AtomicPtr<Half>,
@@ -55,7 +51,7 @@ pub(crate) struct GaugeCore {
 impl std::fmt::Debug for GaugeCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GaugeCore")
-            .field("series", &self.series)
+            .field("origin", &self.origin)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
@@ -64,37 +60,24 @@ impl std::fmt::Debug for GaugeCore {
 impl GaugeCore {
     /// The gauge of the series at `series`.
     pub(crate) fn reach(family: &'static FamilyCore, series: u64) -> Granted<&'static Self> {
-        let make = || {
-            let origin = Some(Origin::new(family, series));
-            Ok(Self {
-                origin,
-                ..Self::new(Some(family.segment), series, family.kind, family.mode, family.keep_dead)?
-            })
-        };
+        let make = || Ok(Self::new(Some(Origin::new(family, series)), family.mode, false)?);
         family.segment.gauges.get_or_try(series, make)
     }
 
-    fn new(
-        segment: Option<&'static Segment>,
-        series: u64,
-        kind: Kind,
-        mode: GaugeMode,
-        keep_dead: u32,
-    ) -> nix::Result<Self> {
+    fn new(origin: Option<Origin>, mode: GaugeMode, is_sink: bool) -> nix::Result<Self> {
         let (own, fallen_back) = (wipe::pointer()?, &wipe::words(1)?[0]);
-        let private = GaugeCell::zeroed();
-        Ok(Self { segment, origin: None, series, kind, mode, keep_dead, own, fallen_back, private })
+        Ok(Self { origin, is_sink, mode, own, fallen_back, private: GaugeCell::zeroed() })
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
     pub(crate) fn private(mode: GaugeMode) -> Option<&'static Self> {
         static SHARED: OnceValue<GaugeCore> = OnceValue::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let make = |series| Self::new(None, series, Kind::Gauge, mode, 0).ok();
+        let make = |is_sink| Self::new(None, mode, is_sink).ok();
         if COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
-            Some(Box::leak(Box::new(make(0)?)))
+            Some(Box::leak(Box::new(make(false)?)))
         } else {
-            SHARED.get_or(|| make(SINK))
+            SHARED.get_or(|| make(true))
         }
     }
 
@@ -105,7 +88,7 @@ impl GaugeCore {
 
     /// The word with the address of the half to write, 0 in a forked child.
     pub(crate) fn own_word(&self) -> &'static AtomicUsize {
-        let word = std::ptr::from_ref(self.own).cast::<AtomicUsize>();
+        let word = ptr::from_ref(self.own).cast::<AtomicUsize>();
         // SAFETY: an atomic pointer has the size, the alignment and the bytes of the integer that is its address.
         unsafe { &*word }
     }
@@ -154,7 +137,8 @@ impl GaugeCore {
 
     #[cold]
     fn claim(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
-        let Some(segment) = self.segment else { return Some(self.fall_back(first)) };
+        let Some(origin) = &self.origin else { return Some(self.fall_back(first)) };
+        let segment = origin.family.segment;
         let first = self.private_representation().unwrap_or(first);
         let me = match segment.claimant() {
             Ok(me) => me,
@@ -171,7 +155,7 @@ impl GaugeCore {
                 return Some(private);
             }
         };
-        let find = || self.find_or_take(segment, &me, first).inspect(|cell| self.bring_along(*cell));
+        let find = || self.find_or_take(origin, &me, first).inspect(|cell| self.bring_along(*cell));
         match segment.serialised(me.slot, find)? {
             Ok((half, representation)) => Some(self.keep(half, representation)),
             Err(_) => {
@@ -222,34 +206,36 @@ impl GaugeCore {
     /// This process's cell: its own, or a dead process's, or a new one. One thread of the process at a time.
     fn find_or_take(
         &self,
-        segment: &'static Segment,
+        origin: &Origin,
         me: &Claimant,
         first: Representation,
     ) -> Granted<(&'static Half, Representation)> {
+        let (segment, series) = (origin.family.segment, origin.series);
         // Without a descriptor nobody can be told to be dead.
-        let search = |fd: Option<BorrowedFd<'_>>| self.search(segment, fd, me, first);
+        let search = |fd: Option<BorrowedFd<'_>>| self.search(origin, fd, me, first);
         let found = segment.with_fd(|fd| Ok(search(Some(fd)))).unwrap_or_else(|_| search(None))?;
         if let Some(found) = found {
             return Ok(found);
         }
         let place = segment.draw(gauge::BYTES as u64, gauge::ALIGN)?;
         let cell: &'static GaugeCell = segment.at(place)?;
-        cell.begin(place, self.series, me, first);
-        let head_place = gauges_place(self.series);
+        cell.begin(place, series, me, first);
+        let head_place = gauges_place(series);
         cell.publish(place, segment.word(head_place)?, head_place)?;
         Ok((cell.half(0), first))
     }
 
     fn search(
         &self,
-        segment: &'static Segment,
+        origin: &Origin,
         fd: Option<BorrowedFd<'_>>,
         me: &Claimant,
         first: Representation,
     ) -> Granted<Option<(&'static Half, Representation)>> {
+        let segment = origin.family.segment;
         let (mut dead, mut oldest) = (0, None::<(u64, u64)>);
-        let mut place =
-            Link::unpack(load_acquire(segment.word(gauges_place(self.series))?), gauges_place(self.series))?;
+        let head_place = gauges_place(origin.series);
+        let mut place = Link::unpack(load_acquire(segment.word(head_place)?), head_place)?;
         for _ in 0..MOST_CELLS {
             let Some(at) = place else { break };
             let cell: &'static GaugeCell = segment.at(at)?;
@@ -267,9 +253,9 @@ impl GaugeCore {
                 oldest = Some((at, reading.contents.process_id));
             }
         }
-        let kept = if self.mode == GaugeMode::All { self.keep_dead } else { 0 };
+        let kept = if self.mode == GaugeMode::All { origin.family.keep_dead } else { 0 };
         match oldest {
-            Some((at, _)) if dead > kept => self.take(segment, fd, at, me, first),
+            Some((at, _)) if dead > kept => self.take(origin, fd, at, me, first),
             _ => Ok(None),
         }
     }
@@ -277,18 +263,19 @@ impl GaugeCore {
     /// Takes the dead process's cell at `place` over; none when another process was faster.
     fn take(
         &self,
-        segment: &'static Segment,
+        origin: &Origin,
         fd: Option<BorrowedFd<'_>>,
         place: u64,
         me: &Claimant,
         first: Representation,
     ) -> Granted<Option<(&'static Half, Representation)>> {
+        let segment = origin.family.segment;
         let cell: &'static GaugeCell = segment.at(place)?;
         let reading = cell.read(place).map_err(Refusal::Layout)?;
         if segment.is_alive(fd, reading.owner.slot, reading.owner.generation) {
             return Ok(None); // somebody else has taken it
         }
-        let taken = cell.take_over(place, &reading, me, first, self.kind, self.mode);
+        let taken = cell.take_over(place, &reading, me, first, origin.family.kind, self.mode);
         if taken.is_some() {
             segment.count(Statistic::GaugeTakeovers, 1);
         }
@@ -297,7 +284,7 @@ impl GaugeCore {
 
     /// What this process has set; none when it has set nothing. Claims no cell.
     pub(crate) fn value(&'static self) -> Option<Number> {
-        if self.series == SINK {
+        if self.is_sink {
             return None;
         }
         let (half, representation) = match self.own.load(Ordering::Acquire) {
@@ -310,8 +297,8 @@ impl GaugeCore {
     /// Counts something dropped.
     #[cold]
     pub(crate) fn count(&self, statistic: Statistic) {
-        if let Some(segment) = self.segment {
-            segment.count(statistic, 1);
+        if let Some(origin) = &self.origin {
+            origin.family.segment.count(statistic, 1);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::segment::Granted;
 /// The family and the record of a series; one for each series and kind of cells, never released.
 pub(crate) struct Origin {
     pub(crate) family: &'static FamilyCore,
-    series: u64,
+    pub(crate) series: u64,
     /// For each representation a word where a binding keeps its own object: 0 until it has one.
     pub(crate) attachments: [AtomicUsize; Representation::COUNT],
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::library::{archive, assert_done, directory, have, here, shared_object};
+use dyn_metrics_tests::servers::have;
+
+use crate::library::{archive, assert_done, directory, here, shared_object};
 
 /// Installs the library under test below `root`, as `make install` does.
 fn install(root: &Path) {

@@ -54,17 +54,6 @@ pub fn assert_done(command: &mut Command) -> Output {
     output
 }
 
-/// Whether `name` is on PATH; with `CI` set it must be.
-pub fn have(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|directory| directory.join(name).exists());
-    assert!(found || std::env::var_os("CI").is_none(), "{name} is missing; make setup installs it");
-    if !found {
-        eprintln!("SKIPPED: {name} is missing; make setup installs it");
-    }
-    found
-}
-
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 
 /// A command that compiles with all warnings as errors.

@@ -7,7 +7,9 @@ use std::process::Command;
 use dyn_metrics::Registry;
 use dyn_metrics_layout::header::{self, Header};
 
-use crate::library::{assert_done, compiler, directory, have, here, linked, program};
+use dyn_metrics_tests::servers::have;
+
+use crate::library::{assert_done, compiler, directory, here, linked, program};
 
 #[test]
 fn a_c_program_uses_every_function() {

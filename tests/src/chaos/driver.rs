@@ -14,10 +14,10 @@ use super::findings::Findings;
 use super::ledger::{self, Global, Ledger};
 use super::options::Options;
 use super::population::{Figures, Population};
-use super::random::Random;
 use super::scrapers::{self, collector};
 use super::watch::Watch;
 use super::worker::{LEDGER, SEGMENT};
+use crate::random::Random;
 use crate::reading;
 use crate::servers::{Exporter, program, wait_for};
 

@@ -18,7 +18,6 @@ pub mod findings;
 pub mod ledger;
 pub mod options;
 pub mod population;
-pub mod random;
 pub mod scrapers;
 pub mod series;
 pub mod thread;

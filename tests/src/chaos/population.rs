@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::findings::Findings;
 use super::ledger::{self, Beginning, Ledger, Life};
 use super::options::Options;
-use super::random::Random;
+use crate::random::Random;
 
 /// A worker that has not ended by itself after so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(60);

@@ -7,10 +7,10 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::ledger::{Book, Command, Global, Line};
-use super::random::Random;
 use super::series::{Group, LOWEST_FROM, RARE, Target, What};
 use super::twin::PlainWord;
 use super::worker::{Worker, end, fail};
+use crate::random::Random;
 
 /// Batches between two looks at what the driver wants.
 const ROUND: u64 = 64;

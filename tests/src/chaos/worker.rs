@@ -10,10 +10,10 @@ use nix::libc;
 use nix::sys::signal::Signal;
 
 use super::ledger::{Beginning, Global, Ledger};
-use super::random::Random;
 use super::series::Handles;
 use super::thread::Thread;
 use super::twin::Twin;
+use crate::random::Random;
 
 /// What the threads of a worker share. It lives as long as its process.
 #[derive(Debug)]
