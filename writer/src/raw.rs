@@ -2,12 +2,13 @@
 //!
 //! Contract, frozen as [`LEVEL`] 1; whatever breaks a sentence of it raises the level:
 //!
-//! - **Cells** ([`cells`]). `packed` is 0 when every update takes the cold path. Otherwise its upper 32 bits
-//!   are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
+//! - **Cells** ([`cells`]). `packed` is 0 when every update goes to the shared block: word `i` is
+//!   `shared[i]`, added to atomically (relaxed; a double by compare and exchange). Otherwise its upper 32 bits are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
 //!   bytes of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address
 //!   of the block of that CPU; it goes from 0 to an address once, and neither table nor block is ever
 //!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
-//!   when that is not below the length or the entry is 0, and ends with the one store into the word.
+//!   when that is not below the length or the entry is 0, and ends with the one store into the word. Additions to
+//!   the shared block count at any time; they are only slower.
 //! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
 //!   Async-signal-safe, keeps `errno`.
 //! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum
@@ -42,6 +43,9 @@ pub const GAUGE_FLAGS: usize = crate::gauge_cells::FLAGS;
 /// A word of this process.
 pub type Word = crate::local::AtomicUsize;
 
+/// A word of the shared block.
+pub type SharedWord = dyn_metrics_layout::sync::AtomicU64;
+
 /// The cells of a counter, a tally or a histogram.
 #[derive(Clone, Copy, Debug)]
 pub struct RawCells {
@@ -49,14 +53,16 @@ pub struct RawCells {
     pub entries: *const Word,
     /// Where the rseq area, the first word and the end of `entries` are.
     pub packed: u64,
+    /// The words that all CPUs share; never null.
+    pub shared: *const SharedWord,
     /// What the cold path needs.
     pub cold: *const (),
 }
 
 /// The cells of a handle, if they are per CPU.
 pub fn cells<M: Metric>(handle: &M) -> Option<RawCells> {
-    let (entries, packed, cold) = handle.cells()?.to_raw();
-    Some(RawCells { entries, packed, cold })
+    let (entries, packed, shared, cold) = handle.cells()?.to_raw();
+    Some(RawCells { entries, packed, shared, cold })
 }
 
 /// Adds `n` to word `index`, by the cold path; ignored beyond the series' words.
@@ -174,7 +180,8 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counter, FloatGauge, Histogram, Info, Registry};
+    use crate::{Counter, FloatGauge, Histogram, Info, Registry, Tally};
+    use dyn_metrics_layout::extent;
     use std::sync::atomic::Ordering;
 
     fn registry() -> (tempfile::TempDir, Registry) {
@@ -199,6 +206,22 @@ mod tests {
             unsafe { &*cells.entries.wrapping_add(cpu) }.load(Ordering::Acquire)
         });
         assert_eq!(entries.filter(|entry| *entry != 0).count(), usize::from(cells.packed != 0));
+    }
+
+    #[test]
+    fn what_is_added_to_the_shared_words_is_counted() {
+        let (_directory, registry) = registry();
+        let tally = registry.tally("t", "").unwrap();
+        tally.observe(0.5);
+        let own = Tally::default();
+        for (tally, before) in [(&tally, 1), (&own, 0)] {
+            let shared = cells(tally).unwrap().shared;
+            // SAFETY: a tally has two words.
+            let [count, sum] = [0, 1].map(|word| unsafe { &*shared.wrapping_add(word) });
+            extent::add_shared(count, 2);
+            extent::add_shared_float(sum, 2.5);
+            assert_eq!((tally.count(), tally.sum()), (before + 2, 0.5 * before as f64 + 2.5));
+        }
     }
 
     #[test]

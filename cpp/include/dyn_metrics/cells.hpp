@@ -25,36 +25,62 @@ class Cells {
   // Adds 1 to a word that is a u64. Requires: a word that the series has; here and below.
   [[gnu::always_inline]] void add_one(std::uint32_t word) const noexcept {
 #if DYNM_HAVE_SEQUENCES
-    if (__builtin_expect(raw_.packed != 0, 1) && sequence_add_one(Place::of(raw_, word))) return;
+    if (__builtin_expect(raw_.packed != 0, 1)) {
+      if (!sequence_add_one(Place::of(raw_, word))) add_u64_cold(raw_, word, 1);
+      return;
+    }
 #endif
-    add_u64_cold(raw_, word, 1);
+    add_u64_shared(word, 1);
   }
 
   // Adds n to a word that is a u64, which wraps.
   [[gnu::always_inline]] void add_u64(std::uint32_t word, std::uint64_t n) const noexcept {
 #if DYNM_HAVE_SEQUENCES
-    if (__builtin_expect(raw_.packed != 0, 1) && sequence_add_u64(Place::of(raw_, word), n)) return;
+    if (__builtin_expect(raw_.packed != 0, 1)) {
+      if (!sequence_add_u64(Place::of(raw_, word), n)) add_u64_cold(raw_, word, n);
+      return;
+    }
 #endif
-    add_u64_cold(raw_, word, n);
+    add_u64_shared(word, n);
   }
 
   // Adds x to a word that is a double.
   [[gnu::always_inline]] void add_f64(std::uint32_t word, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
-    if (__builtin_expect(raw_.packed != 0, 1) && sequence_add_f64(Place::of(raw_, word), x)) return;
+    if (__builtin_expect(raw_.packed != 0, 1)) {
+      if (!sequence_add_f64(Place::of(raw_, word), x)) add_f64_cold(raw_, word, x);
+      return;
+    }
 #endif
-    add_f64_cold(raw_, word, x);
+    add_f64_shared(word, x);
   }
 
   // Counts a value that an update left out; why is a dynm_dropped.
   void dropped(std::uint32_t why) const noexcept { dynm_cells_dropped(&raw_, why); }
 
  private:
+  // Adds in the block that all CPUs share: where there is no restartable sequence.
+  void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
+    if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
+  }
+  void add_f64_shared(std::uint32_t word, double x) const noexcept {
+    if (raw_.shared == nullptr) return;
+    std::uint64_t seen = __atomic_load_n(raw_.shared + word, __ATOMIC_RELAXED), sum;
+    do {
+      double value;
+      std::memcpy(&value, &seen, sizeof value);
+      value += x;
+      std::memcpy(&sum, &value, sizeof sum);
+    } while (!__atomic_compare_exchange_n(raw_.shared + word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  }
+
+  // Where this CPU has no block yet.
   [[gnu::cold, gnu::noinline]] static void add_u64_cold(const dynm_cells& cells, std::uint32_t word,
                                                         std::uint64_t n) noexcept {
     dynm_cells_add_u64_cold(&cells, word, n);
   }
-  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const dynm_cells& cells, std::uint32_t word, double x) noexcept {
+  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const dynm_cells& cells, std::uint32_t word,
+                                                        double x) noexcept {
     dynm_cells_add_f64_cold(&cells, word, x);
   }
 
@@ -98,9 +124,9 @@ class Buckets {
   dynm_buckets raw_{};
 };
 
-// Where this process's value of a gauge is. Each function is false when it did nothing, and the C function of the metric
-// must: at the first update and the first after a fork, for another representation than the value's, in modes that need
-// more than the value. A representation is a DYNM_REPRESENTATION_.
+// Where this process's value of a gauge is. Each function is false when it did nothing, and the C function of the
+// metric must: at the first update and the first after a fork, for another representation than the value's, in modes
+// that need more than the value. A representation is a DYNM_REPRESENTATION_.
 class GaugeCell {
  public:
   constexpr GaugeCell() noexcept = default;

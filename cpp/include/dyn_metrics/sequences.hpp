@@ -1,10 +1,10 @@
 // sequences.hpp: the restartable sequences that update the current CPU's cell; for cells.hpp.
 //
-// Each stores the address of its descriptor into the thread's rseq_cs; directly after that store the section starts. It
-// reads cpu_id, leaves for the cold path when that is beyond the table or has no block, and ends with the one store that
-// commits. The abort handler, preceded by the signature that glibc has registered, lies outside the section and starts
-// all over: rseq_cs is armed anew each time, because the kernel clears it at every abort. What a sequence relies on is the
-// contract of dynm_cells, and the Linux header linux/rseq.h for the descriptor: version, flags, start, length, abort
+// Each stores the address of its descriptor into the thread's rseq_cs; directly after that store the section starts.
+// It reads cpu_id, leaves for the cold path when that is beyond the table or has no block, and ends with the one store
+// that commits. The abort handler, preceded by the signature that glibc has registered, lies outside the section and
+// starts all over: rseq_cs is armed anew each time, because the kernel clears it at every abort. What a sequence relies
+// on is the contract of dynm_cells, and Linux's linux/rseq.h for the descriptor: version, flags, start, length, abort
 // address, aligned to 32.
 //
 // Descriptors and handlers join the section group of the code around them ("?"): where the linker keeps one copy of an
@@ -14,12 +14,14 @@
 #ifndef DYN_METRICS_SEQUENCES_HPP
 #define DYN_METRICS_SEQUENCES_HPP
 
+#include <cstddef>
 #include <cstdint>
 
 #include "../dyn_metrics.h"
 
-// Whether there are sequences. Not where ThreadSanitizer looks, which can't see through them; not where the descriptor is
-// out of reach of the instructions that take its address; not with DYN_METRICS_NO_RSEQ. Then updates go to the shared block.
+// Whether there are sequences. Not where ThreadSanitizer looks, which can't see through them; not where the descriptor
+// is out of reach of the instructions that take its address; not with DYN_METRICS_NO_RSEQ. Then updates go to the
+// shared block.
 #if defined(DYN_METRICS_NO_RSEQ) || defined(__SANITIZE_THREAD__) || !defined(__linux__) || !defined(__LP64__)
 #define DYNM_HAVE_SEQUENCES 0
 #elif defined(__code_model_large__) || defined(__AARCH64_CMODEL_LARGE__)
@@ -36,8 +38,8 @@
 #endif
 #endif
 
-// For the tests of this file: instructions between any two of a sequence's, what these overwrite, and whether a sequence
-// is armed.
+// For the tests of this file: instructions between any two of a sequence's, what these overwrite, and whether it is
+// armed.
 #ifndef DYNM_TEST_DELAY
 #define DYNM_TEST_DELAY(place) ""
 #define DYNM_TEST_CLOBBERS
@@ -48,9 +50,9 @@ namespace dyn_metrics::detail {
 
 // What a sequence needs to find the current CPU's cell.
 struct Place {
-  std::int64_t rseq;        // offset of the rseq area from the thread pointer
+  std::int64_t rseq;          // offset of the rseq area from the thread pointer
   const std::size_t* entries;
-  std::uint32_t cpus;       // length of entries
+  std::uint32_t cpus;         // length of entries
   std::uint64_t byte_offset;  // of the word in each block
 
   [[gnu::always_inline]] static Place of(const dynm_cells& cells, std::uint32_t word) noexcept {
@@ -125,8 +127,8 @@ cold:
   return false;
 }
 
-// Adds x to a double; false when the current CPU has no block. The double is loaded and stored as an integer: on Zen 4 a
-// store reaches the load of the next update sooner by way of the general registers.
+// Adds x to a double; false when the current CPU has no block. The double is loaded and stored as an integer: on Zen 4
+// a store reaches the load of the next update sooner by way of the general registers.
 [[gnu::always_inline]] inline bool sequence_add_f64(Place place, double x) noexcept {
   __asm__ goto(DYNM_SEQUENCE("movq (%%rax, %[offset]), %%rdx\n" DYNM_TEST_DELAY(9)
                              DYNM_MOVE "%%rdx, %%xmm7\n" DYNM_TEST_DELAY(10)

@@ -42,7 +42,7 @@ static void nulls(void) {
   FAILS(dynm_histogram_buckets(NULL, NULL, 0, NULL), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_metric_describe(NULL, &description), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_metric_cells(NULL, 1, &cells), DYNM_NULL, "the metric is NULL");
-  CHECK(cells.packed == 0 && cells.cold == NULL);
+  CHECK(cells.packed == 0 && cells.shared == NULL && cells.cold == NULL);
   dynm_cells_add_u64_cold(&cells, 0, 1);
   dynm_cells_add_f64_cold(&cells, 0, 1.0);
   dynm_cells_dropped(&cells, 5);
