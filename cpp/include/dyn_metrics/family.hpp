@@ -1,0 +1,243 @@
+// family.hpp: families, series of one name that differ in the values of their labels.
+#ifndef DYN_METRICS_FAMILY_HPP
+#define DYN_METRICS_FAMILY_HPP
+
+#include <array>
+#include <atomic>
+#include <new>
+
+#include "describe.hpp"
+
+namespace dyn_metrics {
+
+namespace detail {
+
+// Whether a type can be a label's value, and whether it is a list of such.
+template <class T>
+inline constexpr bool is_text = std::is_convertible_v<const T&, std::string_view>;
+template <class T, class = void>
+inline constexpr bool is_texts = false;
+template <class T>
+inline constexpr bool
+    is_texts<T, std::void_t<decltype(*std::declval<const T&>().data()), decltype(std::declval<const T&>().size())>> =
+        !is_text<T> && is_text<std::remove_reference_t<decltype(*std::declval<const T&>().data())>>;
+
+// One more than any family takes: who gives more gives the wrong number all the same.
+inline constexpr std::size_t most_values = DYNM_MAX_LABELS + 1;
+
+// The values of labels, in order.
+struct Values {
+  Values(const std::string_view* first, std::size_t size) noexcept
+      : list(first), count(size < most_values ? size : most_values) {}
+  const std::string_view* list;
+  std::size_t count;
+};
+
+// The values of labels from any list.
+struct Gathered {
+  std::array<std::string_view, most_values> list;
+  std::size_t count;
+
+  template <class List>
+  explicit Gathered(const List& values) noexcept : count(values.size() < most_values ? values.size() : most_values) {
+    for (std::size_t i = 0; i < count; i++) list[i] = values.data()[i];
+  }
+  // The values of these labels in the order of `names`; one too many where they are not those.
+  Gathered(const std::vector<Label>& labels, const std::vector<std::string>& names) noexcept : count(most_values) {
+    if (labels.size() != names.size()) return;
+    std::size_t found = 0;
+    for (const std::string& name : names) {
+      for (const Label& label : labels) {
+        if (label.name != name) continue;
+        list[found++] = label.value;
+        break;
+      }
+    }
+    if (found == names.size()) count = found;
+  }
+  Values values() const noexcept { return {list.data(), count}; }
+};
+
+// A family as this process knows it: one for each dynm_family, never freed, so that families outlive static
+// destruction.
+template <class M>
+class FamilyCore {
+ public:
+  FamilyCore(const dynm_family* raw, const std::vector<std::string>& names) : raw_(raw), names_(names) {}
+
+  // The core of a family; of two threads', one's.
+  static FamilyCore* of(const dynm_family* raw, const std::vector<std::string>& names) {
+    FamilyCore* head = first().load(std::memory_order_acquire);
+    for (FamilyCore* core = head; core != nullptr; core = core->next_) {
+      if (core->raw_ == raw) return core;
+    }
+    auto* const made = new FamilyCore(raw, names);
+    for (;;) {
+      made->next_ = head;
+      if (first().compare_exchange_strong(head, made, std::memory_order_acq_rel)) return made;
+      for (FamilyCore* core = head; core != made->next_; core = core->next_) {
+        if (core->raw_ != raw) continue;
+        delete made;
+        return core;
+      }
+    }
+  }
+
+  const std::vector<std::string>& names() const noexcept { return names_; }
+
+  // The series with these values, found or made.
+  Status with(Values values, M& handle) noexcept {
+    std::array<dynm_str, most_values> texts;
+    const dynm_metric* metric;
+    for (std::size_t i = 0; i < values.count; i++) texts[i] = {values.list[i].data(), values.list[i].size()};
+    const Status status = ::dynm_family_with_str(raw_, texts.data(), values.count, &metric);
+    if (status == DYNM_OK) handle = Access::of<M>(metric);
+    return status;
+  }
+
+  // The series with these values, if it is registered.
+  Status find(Values values, M& handle) {
+    std::vector<std::string> texts;
+    std::vector<const char*> pointers;
+    const dynm_metric* metric;
+    for (std::size_t i = 0; i < values.count; i++) texts.emplace_back(values.list[i]);
+    for (const std::string& text : texts) pointers.push_back(text.c_str());
+    const Status status = ::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric);
+    if (status == DYNM_OK) handle = Access::of<M>(metric);
+    return status;
+  }
+
+  // The handle for look-ups that fail: one, so that memory doesn't grow with them.
+  M instead(dynm_type type) noexcept {
+    const dynm_metric* known = instead_.load(std::memory_order_acquire);
+    if (known == nullptr) {
+      const dynm_metric* const made = private_metric(type);
+      if (instead_.compare_exchange_strong(known, made, std::memory_order_acq_rel)) known = made;
+    }
+    return Access::of<M>(known);
+  }
+
+ private:
+  static std::atomic<FamilyCore*>& first() noexcept {
+    static std::atomic<FamilyCore*> families{nullptr};
+    return families;
+  }
+
+  const dynm_family* raw_;
+  std::vector<std::string> names_;
+  std::atomic<const dynm_metric*> instead_{nullptr};
+  FamilyCore* next_ = nullptr;
+};
+
+}  // namespace detail
+
+/// Series of one name, found or made by the values of their labels. M is the type of handle: Family<Counter>.
+///
+///     requests.with("llama", "ok").inc();
+///
+/// Copies are the same family; copying is cheap, destruction does nothing, and a family never ends: not with its
+/// registry, and not with static destruction. One that is default-made, or of a registration that failed, gives one
+/// handle that counts privately, whatever the values.
+///
+/// Every look-up: Requires: as many values as label names, in their order, UTF-8. Guarantees: the series with these
+/// values, registered when there is none; at the family's limit the one whose values are "__overflow__". Threads: any;
+/// they don't disturb each other. Signals: no. After fork: yes. Cost: a hash and a comparison when the values were
+/// asked for before: no lock, no allocation, no system call; a registration otherwise.
+template <class M>
+class Family {
+ public:
+  /// A family whose handle counts privately; see above. Errors: none.
+  Family() noexcept : Family(nullptr, M()) {}
+
+  /// The series with these values: with("llama", "ok"). As every look-up. Errors: none; what can't be had (wrong number
+  /// of values, no space) is a handle that counts privately, one for all such look-ups.
+  template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
+  M with(const Texts&... values) const noexcept {
+    const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
+    return look_up({list.data(), list.size()});
+  }
+  /// The same, for with({"llama", "ok"}).
+  M with(std::initializer_list<std::string_view> values) const noexcept {
+    return look_up({values.begin(), values.size()});
+  }
+  /// The same, for a list: std::vector<std::string>, std::array<std::string_view, 2>, ...
+  template <class List, std::enable_if_t<detail::is_texts<List>, int> = 0>
+  M with(const List& values) const noexcept {
+    return look_up(detail::Gathered(values).values());
+  }
+  /// The same, by names in any order: with_labels({{"status", "ok"}, {"model", "llama"}}). Cost: and a search for each.
+  M with_labels(const std::vector<Label>& labels) const noexcept {
+    if (core_ == nullptr) return instead_;
+    return look_up(detail::Gathered(labels, core_->names()).values());
+  }
+
+  /// As with(), and says why when the handle is private. Cost: after a failure memory for its message. Errors:
+  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
+  template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
+  Result<M> try_with(const Texts&... values) const noexcept {
+    const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
+    return try_look_up({list.data(), list.size()});
+  }
+  /// The same, for try_with({"llama", "ok"}).
+  Result<M> try_with(std::initializer_list<std::string_view> values) const noexcept {
+    return try_look_up({values.begin(), values.size()});
+  }
+  /// The same, for a list.
+  template <class List, std::enable_if_t<detail::is_texts<List>, int> = 0>
+  Result<M> try_with(const List& values) const noexcept {
+    return try_look_up(detail::Gathered(values).values());
+  }
+  /// The same, by names in any order.
+  Result<M> try_with_labels(const std::vector<Label>& labels) const noexcept {
+    if (core_ == nullptr) return instead_;
+    return try_look_up(detail::Gathered(labels, core_->names()).values());
+  }
+
+  /// As with(), but makes no series: nothing when it is not registered. Cost: memory, when it was not asked for before.
+  template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
+  std::optional<M> find(const Texts&... values) const noexcept {
+    const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
+    return found({list.data(), list.size()});
+  }
+  /// The same, for find({"llama", "ok"}).
+  std::optional<M> find(std::initializer_list<std::string_view> values) const noexcept {
+    return found({values.begin(), values.size()});
+  }
+  /// The same, for a list.
+  template <class List, std::enable_if_t<detail::is_texts<List>, int> = 0>
+  std::optional<M> find(const List& values) const noexcept {
+    return found(detail::Gathered(values).values());
+  }
+
+ private:
+  friend class Registry;
+  explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
+
+  M look_up(detail::Values values) const noexcept {
+    if (core_ == nullptr) return instead_;
+    M handle = instead_;
+    if (core_->with(values, handle) == DYNM_OK) return handle;
+    return core_->instead(M::type);
+  }
+
+  Result<M> try_look_up(detail::Values values) const noexcept {
+    if (core_ == nullptr) return instead_;
+    M handle = instead_;
+    const Status status = core_->with(values, handle);
+    if (status == DYNM_OK) return handle;
+    return {detail::Failure::of(status), core_->instead(M::type)};
+  }
+
+  std::optional<M> found(detail::Values values) const noexcept {
+    M handle = instead_;
+    if (core_ == nullptr || core_->find(values, handle) != DYNM_OK) return std::nullopt;
+    return handle;
+  }
+
+  detail::FamilyCore<M>* core_;
+  M instead_;
+};
+
+}  // namespace dyn_metrics
+
+#endif  // DYN_METRICS_FAMILY_HPP
