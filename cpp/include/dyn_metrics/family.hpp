@@ -7,6 +7,7 @@
 #include <new>
 
 #include "describe.hpp"
+#include "series_cache.hpp"
 
 namespace dyn_metrics {
 
@@ -58,6 +59,9 @@ struct Gathered {
   Values values() const noexcept { return {list.data(), count}; }
 };
 
+// Series of a family whose handles are remembered; others are looked up in the library, which remembers them, too.
+inline constexpr std::size_t most_remembered = 1 << 20;
+
 // A family as this process knows it: one for each dynm_family, never freed, so that families outlive static
 // destruction.
 template <class M>
@@ -85,36 +89,34 @@ class FamilyCore {
 
   const std::vector<std::string>& names() const noexcept { return names_; }
 
-  // The series with these values, found or made.
-  Status with(Values values, M& handle) noexcept {
+  // The series with these values, if they were asked for before.
+  [[gnu::always_inline]] const M* known(Values values) const noexcept { return cache_.find(values.list, values.count); }
+
+  // The series with these values, found or made. On failure a handle that counts privately, the same for all: memory
+  // must not grow with look-ups.
+  [[gnu::cold, gnu::noinline]] Failure with(Values values, M& handle) noexcept {
     std::array<dynm_str, most_values> texts;
-    const dynm_metric* metric;
+    const dynm_metric* metric = nullptr;
     for (std::size_t i = 0; i < values.count; i++) texts[i] = {values.list[i].data(), values.list[i].size()};
-    const Status status = ::dynm_family_with_str(raw_, texts.data(), values.count, &metric);
-    if (status == DYNM_OK) handle = Access::of<M>(metric);
-    return status;
+    Failure failure = Failure::of(::dynm_family_with_str(raw_, texts.data(), values.count, &metric));
+    if (failure.happened()) {
+      const dynm_metric* first_one = nullptr;
+      if (!instead_.compare_exchange_strong(first_one, metric, std::memory_order_acq_rel)) metric = first_one;
+    }
+    handle = Access::of<M>(metric);
+    if (!failure.happened() && !is_overflow(metric, values)) cache_.insert(values.list, values.count, handle);
+    return failure;
   }
 
   // The series with these values, if it is registered.
-  Status find(Values values, M& handle) {
-    std::vector<std::string> texts;
-    std::vector<const char*> pointers;
-    const dynm_metric* metric;
-    for (std::size_t i = 0; i < values.count; i++) texts.emplace_back(values.list[i]);
-    for (const std::string& text : texts) pointers.push_back(text.c_str());
-    const Status status = ::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric);
-    if (status == DYNM_OK) handle = Access::of<M>(metric);
-    return status;
-  }
-
-  // The handle for look-ups that fail: one, so that memory doesn't grow with them.
-  M instead(dynm_type type) noexcept {
-    const dynm_metric* known = instead_.load(std::memory_order_acquire);
-    if (known == nullptr) {
-      const dynm_metric* const made = private_metric(type);
-      if (instead_.compare_exchange_strong(known, made, std::memory_order_acq_rel)) known = made;
-    }
-    return Access::of<M>(known);
+  Failure find(Values values, const dynm_metric*& metric) noexcept {
+    return guarded([&] {
+      std::vector<std::string> texts;
+      std::vector<const char*> pointers;
+      for (std::size_t i = 0; i < values.count; i++) texts.emplace_back(values.list[i]);
+      for (const std::string& text : texts) pointers.push_back(text.c_str());
+      return Failure::of(::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric));
+    });
   }
 
  private:
@@ -123,9 +125,28 @@ class FamilyCore {
     return families;
   }
 
+  // Whether this is the series beyond the family's limit, though its values are others. It is not remembered for them:
+  // the library counts each look-up that is refused, and there is no limit to the values that are. A series that is
+  // asked for again at once, before it could be remembered, is suspicious, and looked at.
+  bool is_overflow(const dynm_metric* metric, Values values) noexcept {
+    if (overflow_.load(std::memory_order_relaxed) == metric) return true;
+    if (last_.exchange(metric, std::memory_order_relaxed) != metric) return false;
+    dynm_description found{};
+    found.struct_size = sizeof found;
+    if (::dynm_metric_describe(metric, &found) != DYNM_OK || values.count == 0) return false;
+    for (std::size_t i = 0; i < found.label_count; i++) {
+      if (found.labels[i].name != names_[0]) continue;
+      if (found.labels[i].value == values.list[0]) return false;
+      overflow_.store(metric, std::memory_order_relaxed);
+      return true;
+    }
+    return false;
+  }
+
   const dynm_family* raw_;
   std::vector<std::string> names_;
-  std::atomic<const dynm_metric*> instead_{nullptr};
+  SeriesCache<M> cache_{most_remembered};
+  std::atomic<const dynm_metric*> instead_{nullptr}, overflow_{nullptr}, last_{nullptr};
   FamilyCore* next_ = nullptr;
 };
 
@@ -152,12 +173,12 @@ class Family {
   /// The series with these values: with("llama", "ok"). As every look-up. Errors: none; what can't be had (wrong number
   /// of values, no space) is a handle that counts privately, one for all such look-ups.
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
-  M with(const Texts&... values) const noexcept {
+  [[gnu::always_inline]] M with(const Texts&... values) const noexcept {
     const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
     return look_up({list.data(), list.size()});
   }
   /// The same, for with({"llama", "ok"}).
-  M with(std::initializer_list<std::string_view> values) const noexcept {
+  [[gnu::always_inline]] M with(std::initializer_list<std::string_view> values) const noexcept {
     return look_up({values.begin(), values.size()});
   }
   /// The same, for a list: std::vector<std::string>, std::array<std::string_view, 2>, ...
@@ -172,7 +193,7 @@ class Family {
   }
 
   /// As with(), and says why when the handle is private. Cost: after a failure memory for its message. Errors:
-  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
+  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was not registered).
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
   Result<M> try_with(const Texts&... values) const noexcept {
     const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
@@ -189,7 +210,7 @@ class Family {
   }
   /// The same, by names in any order.
   Result<M> try_with_labels(const std::vector<Label>& labels) const noexcept {
-    if (core_ == nullptr) return instead_;
+    if (core_ == nullptr) return try_look_up({nullptr, 0});
     return try_look_up(detail::Gathered(labels, core_->names()).values());
   }
 
@@ -213,25 +234,31 @@ class Family {
   friend class Registry;
   explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
 
-  M look_up(detail::Values values) const noexcept {
-    if (core_ == nullptr) return instead_;
+  [[gnu::always_inline]] M look_up(detail::Values values) const noexcept {
+    const M* const known = core_ == nullptr ? &instead_ : core_->known(values);
+    return __builtin_expect(known != nullptr, 1) ? *known : look_up_new(values);
+  }
+
+  [[gnu::cold, gnu::noinline]] M look_up_new(detail::Values values) const noexcept {
     M handle = instead_;
-    if (core_->with(values, handle) == DYNM_OK) return handle;
-    return core_->instead(M::type);
+    core_->with(values, handle);
+    return handle;
   }
 
   Result<M> try_look_up(detail::Values values) const noexcept {
-    if (core_ == nullptr) return instead_;
+    if (core_ == nullptr) return {{DYNM_NULL, detail::Message("the family is not registered")}, instead_};
+    if (const M* const known = core_->known(values)) return *known;
     M handle = instead_;
-    const Status status = core_->with(values, handle);
-    if (status == DYNM_OK) return handle;
-    return {detail::Failure::of(status), core_->instead(M::type)};
+    detail::Failure failure = core_->with(values, handle);
+    return {std::move(failure), handle};
   }
 
   std::optional<M> found(detail::Values values) const noexcept {
-    M handle = instead_;
-    if (core_ == nullptr || core_->find(values, handle) != DYNM_OK) return std::nullopt;
-    return handle;
+    if (core_ == nullptr) return std::nullopt;
+    if (const M* const known = core_->known(values)) return *known;
+    const dynm_metric* metric = nullptr;
+    if (core_->find(values, metric).happened()) return std::nullopt;
+    return detail::Access::of<M>(metric);
   }
 
   detail::FamilyCore<M>* core_;

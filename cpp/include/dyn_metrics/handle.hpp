@@ -22,11 +22,10 @@ struct Access {
   struct Nothing {};
 };
 
-// A metric that nobody else sees, for handles without a series; NULL when there is none to be had.
-inline const dynm_metric* private_metric(const dynm_metric_options&) noexcept { return nullptr; }
-
+// A metric that nobody else sees, for handles without a series.
 inline const dynm_metric* private_metric(dynm_type type) noexcept {
-  return private_metric(dynm_metric_options_init(type, "private", ""));
+  const dynm_metric_options options = dynm_metric_options_init(type, nullptr, nullptr);
+  return ::dynm_private(&options);
 }
 
 // All that is known of a metric's value; zeros of NULL.

@@ -280,17 +280,18 @@ class Registry {
 
   template <class M, class Describe>
   Result<M> created(const Describe& describe) const noexcept {
-    const dynm_metric *metric = nullptr, *instead = nullptr;
+    const dynm_metric* metric = nullptr;
     detail::Failure failure = detail::guarded([&] {
       const Options& options = describe();
       const detail::MetricOptions made(options, M::type);
       detail::Failure found = refusal(made);
-      if (!found.happened()) found = detail::Failure::of(::dynm_register(raw(), &made.raw, &metric));
-      if (found.happened()) instead = detail::private_metric(made.raw);
+      if (!found.happened()) return detail::Failure::of(::dynm_register(raw(), &made.raw, &metric));
+      metric = ::dynm_private(&made.raw);
       return found;
     });
-    const bool failed = failure.happened();
-    return {std::move(failure), detail::Access::of<M>(failed ? instead : metric)};
+    // After a failure it is private, too.
+    if (metric == nullptr) metric = detail::private_metric(M::type);
+    return {std::move(failure), detail::Access::of<M>(metric)};
   }
 
   // What stands against a registration before the library is asked.
