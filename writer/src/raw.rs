@@ -26,7 +26,9 @@ pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::cells::{Amount, Cells};
+use crate::family::Family;
 use crate::metric::Metric;
+use crate::opts::Opts;
 
 /// Level of the contract above.
 pub const LEVEL: u32 = 1;
@@ -143,6 +145,29 @@ pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Opti
     handle.origin()?.attachments.get(representation as usize)
 }
 
+/// A handle whose cells nobody else sees: a histogram with these bounds, a state set with these states, where they
+/// can be used, and else with the default's. What it needs is never released, so the caller limits their number.
+pub fn private<M: Metric>(bounds: Option<&[f64]>, states: &[&str]) -> M {
+    let wanted = Opts::new("private", "");
+    match (M::KIND, bounds) {
+        (Kind::Histogram, Some(bounds)) if wanted.clone().bounds(bounds).check(M::KIND, &[]).is_ok() => {
+            let buckets = crate::metrics::Buckets::new(bounds.to_vec().leak());
+            M::private(Some(Box::leak(Box::new(buckets))), &[])
+        }
+        (Kind::StateSet, _) if wanted.states(states).check(M::KIND, &[]).is_ok() => {
+            let states: Vec<String> = states.iter().map(|&state| state.to_owned()).collect();
+            M::private(None, states.leak())
+        }
+        _ => M::default(),
+    }
+}
+
+/// A handle whose cells nobody else sees, with the bounds and states of a family's series.
+pub fn private_like<M: Metric>(family: &Family<M>) -> M {
+    let core = family.core();
+    M::private(core.buckets, core.states)
+}
+
 /// What a series is registered as.
 #[derive(Clone, Debug)]
 pub struct Description {
@@ -180,7 +205,7 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counter, FloatGauge, Histogram, Info, Registry, Tally};
+    use crate::{Counter, FloatGauge, Histogram, Info, Registry, StateSet, Tally};
     use dyn_metrics_layout::extent;
     use std::sync::atomic::Ordering;
 
@@ -259,5 +284,21 @@ mod tests {
         let (_directory, registry) = registry();
         let info = registry.info("build_info", "", &[("version", "1")]).unwrap();
         assert_eq!(describe::<Info>(&info).unwrap().labels, [("version".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn private_handles_have_the_bounds_and_states_that_were_asked_for() {
+        let histogram: Histogram = private(Some(&[1.0, 2.0]), &[]);
+        histogram.observe(1.5);
+        assert_eq!((histogram.bounds(), histogram.buckets()), (&[1.0, 2.0][..], vec![0, 1, 0]));
+        let unusable: Histogram = private(Some(&[2.0, 1.0]), &[]);
+        assert_eq!(unusable.bounds(), Histogram::default().bounds());
+        let set: StateSet = private(None, &["off", "on"]);
+        assert!(set.set("on") && set.is_on("on") && !set.set("of"));
+        assert!(private::<StateSet>(None, &["a", "a"]).states().is_empty());
+        let (_directory, registry) = registry();
+        let opts = Opts::new("h", "").bounds(&[7.0]);
+        let like = private_like(&registry.family::<Histogram>(&opts, &["a"]).unwrap());
+        assert!(like.bounds() == [7.0] && describe(&like).is_none());
     }
 }

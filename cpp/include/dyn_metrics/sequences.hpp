@@ -218,6 +218,12 @@ cold:
 
 #endif
 
+#if DYNM_HAVE_SEQUENCES && !defined(DYNM_TEST_UNPINNED)
+// The kernel may look at the descriptor that a thread has armed at last, long after: so each object that has sequences
+// tells the dynamic linker, when it is loaded, never to unload it. Hidden: every object has its own.
+[[gnu::visibility("hidden")]] inline const int pinned = (dynm_pin(&pinned), 0);
+#endif
+
 }  // namespace dyn_metrics::detail
 
 #endif  // DYN_METRICS_SEQUENCES_HPP

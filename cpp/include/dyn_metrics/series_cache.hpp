@@ -1,9 +1,9 @@
 // series_cache.hpp: what a family's look-ups remember: handles by label values, in front of the library.
 //
 // For dyn_metrics.hpp, not for applications. A hash table of entries that never change, shared by the process's
-// threads: no lock, nothing to write when an entry is found, so threads don't disturb each other and a forked child goes
-// on with it. Tables are replaced by larger ones; entries and old tables are freed with the cache, because a thread may
-// be reading them. An entry that a race leaves out of a table is asked for once more.
+// threads: no lock, nothing to write when an entry is found, so threads don't disturb each other and a forked child
+// goes on with it. Tables are replaced by larger ones; entries and old tables are freed with the cache, because a
+// thread may be reading them. An entry that a race leaves out of a table is asked for once more.
 #ifndef DYN_METRICS_SERIES_CACHE_HPP
 #define DYN_METRICS_SERIES_CACHE_HPP
 
