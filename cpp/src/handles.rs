@@ -92,11 +92,16 @@ impl dynm_metric {
     /// A metric that nobody else sees, from `make`; beyond a limit the one that its type has for all.
     pub(crate) fn private(metric_type: dynm_type, make: impl FnOnce() -> Handle) -> *const Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
+        // What nobody holds any more is no leak to those who look for leaks.
+        static KEPT: [AtomicPtr<dynm_metric>; MOST_PRIVATE] =
+            [const { AtomicPtr::new(ptr::null_mut()) }; MOST_PRIVATE];
         static COMMON: [AtomicPtr<dynm_metric>; 10] = [const { AtomicPtr::new(ptr::null_mut()) }; 10];
         // An info has nothing of its own.
         let is_own = metric_type != dynm_type::DYNM_INFO;
-        if is_own && COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
-            return Self::new(make(), metric_type);
+        if is_own && let Some(place) = KEPT.get(COUNT.fetch_add(1, Ordering::Relaxed)) {
+            let made = Self::new(make(), metric_type);
+            place.store(made, Ordering::Relaxed);
+            return made;
         }
         let common = &COMMON[metric_type as usize - 1];
         let known = common.load(Ordering::Acquire);
