@@ -171,7 +171,7 @@ class SeriesCache {
   // A handle and the values it was asked for by: for one or two short ones all in two neighbouring cache lines (with
   // handles up to 40 bytes), since among many series it is the cache misses that cost.
   struct alignas(64) Entry {
-    Entry(std::uint32_t hash, const Handle& handle) noexcept : hash(hash), handle(handle) {}
+    Entry(std::uint32_t of, const Handle& kept) noexcept : hash(of), handle(kept) {}
 
     std::uint32_t hash;
     std::uint16_t len[near] = {absent, absent};
@@ -260,8 +260,8 @@ class SeriesCache {
       if (made == nullptr) return nullptr;
       return std::unique_ptr<Table>(new (std::nothrow) Table(slots - 1, std::move(made), generation));
     }
-    Table(std::size_t mask, std::unique_ptr<std::atomic<Entry*>[]> slots, std::uint64_t generation) noexcept
-        : mask(mask), slots(std::move(slots)), generation(generation) {}
+    Table(std::size_t last, std::unique_ptr<std::atomic<Entry*>[]> made, std::uint64_t of) noexcept
+        : mask(last), slots(std::move(made)), generation(of) {}
 
     [[gnu::always_inline]] std::atomic<Entry*>& slot(std::uint32_t hash, std::size_t step) const noexcept {
       return slots[(hash + step) & mask];
