@@ -126,21 +126,24 @@ SHARED ?= $T/release/c-library
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 lib = $(DESTDIR)$(PREFIX)/lib
 
-install: ## the C library, headers and pkg-config file; DESTDIR= PREFIX=/usr/local
+install: ## the C library, headers, pkg-config file and CMake package; DESTDIR= PREFIX=/usr/local
 	cargo build --release -p dyn-metrics-c
 	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
 	$(MAKE) install-built
 
 # Without a heading in the list: what install does with a library that is there.
 install-built:
-	install -d $(lib)/pkgconfig $(DESTDIR)$(PREFIX)/include/dyn_metrics
+	install -d $(lib)/pkgconfig $(lib)/cmake/dyn_metrics
 	install -m 755 $(SHARED)/libdyn_metrics.so.$(VERSION) $(lib)
 	ln -sf libdyn_metrics.so.$(VERSION) $(lib)/libdyn_metrics.so.0
 	ln -sf libdyn_metrics.so.0 $(lib)/libdyn_metrics.so
 	install -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
-	install -m 644 cpp/include/dyn_metrics.h $(DESTDIR)$(PREFIX)/include
-	install -m 644 cpp/include/dyn_metrics/*.h $(DESTDIR)$(PREFIX)/include/dyn_metrics
+	cd cpp/include && find . -name '*.h' -o -name '*.hpp' | while read -r header; do \
+		install -C -D -m 644 "$$header" "$(abspath $(DESTDIR)$(PREFIX))/include/$$header" || exit 1; done
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in >$(lib)/pkgconfig/dyn_metrics.pc
+	install -m 644 cpp/cmake/dyn_metrics-config.cmake $(lib)/cmake/dyn_metrics
+	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in \
+		>$(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
 
 clean: ## remove everything that was built or set up
 	cargo clean
