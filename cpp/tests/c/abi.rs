@@ -41,6 +41,17 @@ fn structures() -> Vec<(String, Vec<String>)> {
     found
 }
 
+/// Functions as the header declares them, each in a line.
+fn prototypes() -> String {
+    let text = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+    let (_, rest) = text.split_once("extern \"C\" {\n#endif").unwrap();
+    let (declared, _) = rest.split_once("#ifdef __cplusplus").unwrap();
+    let is_code = |line: &&str| !line.trim_start().starts_with(['/', '*']) && !line.trim().is_empty();
+    let code: Vec<_> = declared.lines().filter(is_code).map(str::trim).collect();
+    let functions: String = code.join(" ").replace("; ", ";\n");
+    functions.lines().map(|line| line.to_owned() + "\n").collect()
+}
+
 /// Sizes and offsets, as a C compiler sees them.
 fn layout() -> String {
     let directory = directory();
@@ -60,12 +71,13 @@ fn layout() -> String {
 }
 
 #[test]
-fn symbols_and_structures_are_those_of_the_committed_list() {
+fn symbols_structures_and_functions_are_those_of_the_committed_list() {
     let name = format!("abi/{}-linux.txt", std::env::consts::ARCH);
     let made = format!(
-        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{}",
+        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{}\n# Functions\n{}",
         symbols().join("\n"),
-        layout()
+        layout(),
+        prototypes()
     );
     let path = here().join(&name);
     if std::env::var_os("BLESS").is_some() {
