@@ -24,7 +24,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 .PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library install install-built clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## build and run the demo; DEMO_ARGS="--seconds 20 --workers 4"
 	cargo build --release -p dyn-metrics-cli -p dyn-metrics-exporter
