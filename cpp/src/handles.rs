@@ -7,11 +7,12 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use dyn_metrics::Registry;
 
-use crate::metric::{Described, Families, Handle};
+use crate::described::Described;
+use crate::metric::{Families, Handle};
 use crate::registry::Scope;
 use crate::status::{Failure, Result, dynm_status, failure};
 use crate::types::dynm_type;
@@ -70,8 +71,7 @@ impl dynm_metric {
         if let Some(known) = word.map(|word| word.load(Ordering::Acquire)).filter(|known| *known != 0) {
             return known as *const Self;
         }
-        let described = AtomicPtr::new(ptr::null_mut());
-        let made = Box::into_raw(Box::new(Self { tag: Self::TAG, metric_type, handle, described }));
+        let made = Self::new(handle, metric_type);
         let kept =
             word.map(|word| word.compare_exchange(0, made as usize, Ordering::AcqRel, Ordering::Acquire));
         match kept {
@@ -83,7 +83,40 @@ impl dynm_metric {
             _ => made,
         }
     }
+
+    fn new(handle: Handle, metric_type: dynm_type) -> *mut Self {
+        let described = AtomicPtr::new(ptr::null_mut());
+        Box::into_raw(Box::new(Self { tag: Self::TAG, metric_type, handle, described }))
+    }
+
+    /// A metric that nobody else sees, from `make`; beyond a limit the one that its type has for all.
+    pub(crate) fn private(metric_type: dynm_type, make: impl FnOnce() -> Handle) -> *const Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        static COMMON: [AtomicPtr<dynm_metric>; 10] = [const { AtomicPtr::new(ptr::null_mut()) }; 10];
+        // An info has nothing of its own.
+        let is_own = metric_type != dynm_type::DYNM_INFO;
+        if is_own && COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
+            return Self::new(make(), metric_type);
+        }
+        let common = &COMMON[metric_type as usize - 1];
+        let known = common.load(Ordering::Acquire);
+        if !known.is_null() {
+            return known;
+        }
+        let made = Self::new(make(), metric_type);
+        match common.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => {
+                // SAFETY: made above, and published nowhere.
+                drop(unsafe { Box::from_raw(made) });
+                other
+            }
+        }
+    }
 }
+
+/// Private metrics with a value of their own; a host that asks again and again after a refusal must not grow.
+const MOST_PRIVATE: usize = 4096;
 
 /// Objects whose pointers C has.
 pub(crate) trait Tagged: 'static {

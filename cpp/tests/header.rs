@@ -27,7 +27,7 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "status.rs",
     "types.rs",
     "about.rs",
@@ -37,6 +37,7 @@ const SOURCES: [&str; 9] = [
     "value.rs",
     "visit.rs",
     "hot.rs",
+    "pin.rs",
 ];
 
 /// Rust's sections on safety say what "Requires" says.

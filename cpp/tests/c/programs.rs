@@ -20,7 +20,7 @@ fn a_c_program_uses_every_function() {
 
 #[test]
 fn every_function_is_in_the_test_programs() {
-    let sources: String = ["every_function", "bad_input", "steady", "check"]
+    let sources: String = ["every_function", "bad_input", "steady", "private_metrics", "check"]
         .into_iter()
         .map(|name| here().join("tests/c").join(name).with_extension(if name == "check" { "h" } else { "c" }))
         .map(|path| fs::read_to_string(path).unwrap())
@@ -70,6 +70,13 @@ fn bad_input_gives_a_status_and_a_message() {
     let newer = directory.path().join("newer");
     make_newer(&newer);
     assert_done(Command::new(program(directory.path(), "bad_input")).arg(directory.path()).arg(newer));
+}
+
+#[test]
+fn what_could_not_be_registered_works_for_this_process_alone() {
+    let directory = directory();
+    let mut run = Command::new(program(directory.path(), "private_metrics"));
+    assert_done(run.arg(directory.path().join("s")));
 }
 
 #[test]
