@@ -55,6 +55,19 @@ class Cells {
     add_f64_shared(word, x);
   }
 
+  // Adds 1 to the word bucket and x to the word sum: add_one() and add_f64(), with nothing to keep across a call between.
+  [[gnu::always_inline]] void observe(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
+#if DYNM_HAVE_SEQUENCES
+    if (__builtin_expect(raw_.packed != 0, 1)) {
+      if (!sequence_add_one(Place::of(raw_, bucket))) return observe_cold(raw_, bucket, sum, x);
+      if (!sequence_add_f64(Place::of(raw_, sum), x)) add_f64_cold(raw_, sum, x);
+      return;
+    }
+#endif
+    add_u64_shared(bucket, 1);
+    add_f64_shared(sum, x);
+  }
+
   // Counts a value that an update left out; why is a dynm_dropped.
   void dropped(std::uint32_t why) const noexcept { dynm_cells_dropped(&raw_, why); }
 
@@ -82,6 +95,11 @@ class Cells {
   [[gnu::cold, gnu::noinline]] static void add_f64_cold(const dynm_cells& cells, std::uint32_t word,
                                                         double x) noexcept {
     dynm_cells_add_f64_cold(&cells, word, x);
+  }
+  [[gnu::cold, gnu::noinline]] static void observe_cold(const dynm_cells& cells, std::uint32_t bucket,
+                                                        std::uint32_t sum, double x) noexcept {
+    dynm_cells_add_u64_cold(&cells, bucket, 1);
+    dynm_cells_add_f64_cold(&cells, sum, x);
   }
 
   dynm_cells raw_{};
@@ -136,34 +154,37 @@ class GaugeCell {
 
   // Stores a value's 64 bits.
   [[gnu::always_inline]] bool store(std::uint32_t representation, std::uint64_t bits) const noexcept {
-    std::uint64_t* const value = find(representation);
-    if (__builtin_expect(value == nullptr, 0)) return false;
-    __atomic_store_n(value, bits, __ATOMIC_RELAXED);
+    std::size_t word;
+    if (!find(representation, word)) return false;
+    __atomic_store_n(value(word), bits, __ATOMIC_RELAXED);
     return true;
   }
 
   // Adds to a value that is an integer or nanoseconds; negative numbers as two's complement.
   [[gnu::always_inline]] bool add(std::uint32_t representation, std::uint64_t n) const noexcept {
-    if (representation == DYNM_REPRESENTATION_FLOAT) return false;
-    std::uint64_t* const value = find(representation);
-    if (__builtin_expect(value == nullptr, 0)) return false;
-    __atomic_fetch_add(value, n, __ATOMIC_RELAXED);
+    std::size_t word;
+    if (representation == DYNM_REPRESENTATION_FLOAT || !find(representation, word)) return false;
+    __atomic_fetch_add(value(word), n, __ATOMIC_RELAXED);
     return true;
   }
 
   // Reads the value's 64 bits.
   [[gnu::always_inline]] bool load(std::uint32_t representation, std::uint64_t& bits) const noexcept {
-    const std::uint64_t* const value = find(representation);
-    if (__builtin_expect(value == nullptr, 0)) return false;
-    bits = __atomic_load_n(value, __ATOMIC_RELAXED);
+    std::size_t word;
+    if (!find(representation, word)) return false;
+    bits = __atomic_load_n(value(word), __ATOMIC_RELAXED);
     return true;
   }
 
  private:
-  [[gnu::always_inline]] std::uint64_t* find(std::uint32_t representation) const noexcept {
-    if (__builtin_expect(raw_.own == nullptr, 0)) return nullptr;
-    const std::size_t word = __atomic_load_n(raw_.own, __ATOMIC_ACQUIRE);
-    if (__builtin_expect((word & DYNM_GAUGE_FLAGS) != (DYNM_GAUGE_PLAIN | representation), 0)) return nullptr;
+  // The word that leads to the value; false when it doesn't.
+  [[gnu::always_inline]] bool find(std::uint32_t representation, std::size_t& word) const noexcept {
+    if (__builtin_expect(raw_.own == nullptr, 0)) return false;
+    word = __atomic_load_n(raw_.own, __ATOMIC_ACQUIRE);
+    return __builtin_expect((word & DYNM_GAUGE_FLAGS) == (DYNM_GAUGE_PLAIN | representation), 1);
+  }
+
+  [[gnu::always_inline]] static std::uint64_t* value(std::size_t word) noexcept {
     return reinterpret_cast<std::uint64_t*>((word & ~std::size_t{DYNM_GAUGE_FLAGS}) + DYNM_HALF_VALUE);
   }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "calls the library as C does")]
 
 mod abi;
+mod cells;
 mod conformance;
 mod install;
 mod library;
