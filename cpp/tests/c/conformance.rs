@@ -36,8 +36,8 @@ fn page_of(directory: &Path, name: &str, programs: [&PathBuf; 3]) -> String {
     let steps: Vec<_> = text.lines().filter(|line| !reads(line)).collect();
     let (file, segment) = (directory.join("script"), directory.join(name));
     fs::write(&file, steps.join("\n") + "\n").unwrap();
-    let replayers: Vec<_> =
-        commands.into_iter().map(|command| Replayer::start(command, &file, &segment).unwrap()).collect();
+    let start = |program: &PathBuf| Replayer::start(Command::new(program), &file, &segment).unwrap();
+    let replayers = programs.map(start);
     let pids = replayers.each_ref().map(Replayer::pid);
     let page = comparable(&whole_page(&segment), &segment, &pids);
     replayers.into_iter().for_each(Replayer::end);
