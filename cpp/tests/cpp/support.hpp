@@ -2,7 +2,7 @@
 #ifndef DYN_METRICS_TESTS_SUPPORT_HPP
 #define DYN_METRICS_TESTS_SUPPORT_HPP
 
-#include <dyn_metrics.h>
+#include <dyn_metrics.hpp>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,7 +11,9 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace tests {
 
@@ -61,6 +63,8 @@ inline std::string page_of(const dynm_registry* registry) {
   return page;
 }
 
+inline std::string page_of(const dyn_metrics::Registry& registry) { return page_of(registry.raw()); }
+
 // How many samples of a page have this name, with any labels.
 inline int count_samples(const std::string& page, const std::string& name) {
   int found = 0;
@@ -80,6 +84,43 @@ inline double sample(const std::string& page, const std::string& series) {
   return -1;
 }
 
+// Runs `work` with 0 to count - 1 in as many threads at once.
+template <class Work>
+void in_threads(int count, const Work& work) {
+  std::vector<std::thread> threads;
+  for (int number = 0; number < count; number++) threads.emplace_back([&work, number] { work(number); });
+  for (auto& thread : threads) thread.join();
+}
+
+// A pipe: who waits reads until the other end is closed.
+class Gate {
+ public:
+  Gate() {
+    if (pipe(ends_) != 0) std::abort();
+  }
+  ~Gate() {
+    close(ends_[0]);
+    open();
+  }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  // Lets those who wait go on, once every process with the gate has opened it or ended.
+  void open() {
+    if (ends_[1] >= 0) close(ends_[1]);
+    ends_[1] = -1;
+  }
+  void wait() {
+    char nothing;
+    open();
+    while (read(ends_[0], &nothing, 1) > 0) {
+    }
+  }
+
+ private:
+  int ends_[2];
+};
+
 // A forked child that runs `work` and ends; a failed expectation in it is its failure.
 template <class Work>
 pid_t spawn(Work work) {
@@ -91,10 +132,11 @@ pid_t spawn(Work work) {
   _exit(testing::Test::HasFailure() ? 1 : 0);
 }
 
-// Waits for a child that must succeed.
+// Waits for a child that must succeed; -1 for the only one.
 inline void expect_success(pid_t child) {
   int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
+  const pid_t ended = waitpid(child, &status, 0);
+  ASSERT_TRUE(ended > 0 && (child < 0 || ended == child));
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "wait status " << status;
 }
 
