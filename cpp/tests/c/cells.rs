@@ -9,13 +9,13 @@ use dyn_metrics_tests::delays::rseq_area;
 use crate::library::{assert_done, compiler, directory, here, shared_object};
 
 /// The C++ compilers that are here.
-fn compilers() -> Vec<&'static str> {
+pub fn compilers() -> Vec<&'static str> {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok();
     ["c++", "clang++"].into_iter().filter(|name| *name == "c++" || is_there(name)).collect()
 }
 
 /// The program or object of these sources, compiled into `directory` as `name`.
-fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
+pub fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
     let (out, library) = (directory.join(name), shared_object());
     let mut command = compiler(compiler_name, "-std=c++17");
     command.args(flags).args(sources.iter().map(|source| here().join("tests/cpp").join(source)));
@@ -63,7 +63,7 @@ fn updates_without_a_call_lose_nothing_however_they_are_compiled() {
 }
 
 /// The instructions of a function in assembly text, without directives.
-fn instructions<'t>(assembly: &'t str, function: &str) -> Vec<&'t str> {
+pub fn instructions<'t>(assembly: &'t str, function: &str) -> Vec<&'t str> {
     let start = assembly.find(&format!("\n{function}:")).expect("the function") + 1;
     let (mut found, mut is_elsewhere) = (Vec::new(), 0);
     for line in assembly[start..].lines().skip(1).map(str::trim) {

@@ -4,6 +4,7 @@
 mod abi;
 mod cells;
 mod conformance;
+mod face;
 mod install;
 mod library;
 mod programs;
