@@ -25,7 +25,7 @@ pub fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str]
 }
 
 /// Whether restartable sequences are to be had here; in CI they must be.
-fn have_sequences() -> bool {
+pub fn have_sequences() -> bool {
     let have = rseq_area().is_some();
     assert!(have || std::env::var_os("CI").is_none(), "no rseq area is registered");
     if !have {

@@ -8,4 +8,5 @@ mod face;
 mod install;
 mod library;
 mod programs;
+mod sequences;
 mod together;

@@ -199,6 +199,19 @@ static void limit(const Registry& registry) {
   CHECK(holds(page, "limited_total{a=\"__overflow__\"} 6\n"));
 }
 
+// A family that finds its segment replaced, at its next new series, counts in the new one; also what it remembers.
+static void replacement(const std::string& directory) {
+  const auto options = SegmentOptions().path(directory + "/replaced");
+  const Registry registry = Registry::open(options);
+  const auto family = registry.family<Counter>(Options("moving_total"), {"a"});
+  family.with("old").inc();
+  const Registry fresh = Registry::open(SegmentOptions(options).fresh().force());
+  family.with("new").inc();
+  family.with("old").inc();
+  const std::string page = fresh.render();
+  CHECK(holds(page, "moving_total{a=\"new\"} 1\n") && holds(page, "moving_total{a=\"old\"} 1\n"));
+}
+
 static void reading(const Registry& registry) {
   registry.histogram("seen_seconds", "Help", {1}).observe(0.5);
   const auto state = registry.state_set("seen_state", "", {"a", "b"});
@@ -247,6 +260,7 @@ int main(int argc, char** argv) {
   refusals(registry);
   families(registry);
   limit(registry);
+  replacement(directory);
   reading(registry);
   return 0;
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::{RwLock, RwLockReadGuard};
 
 use dyn_metrics::{Counter, Family, Gauge, GaugeMode, Histogram, Opts, Registry};
 use dyn_metrics_layout::header::{self, Header};
@@ -16,7 +16,11 @@ struct Metrics {
     family: Family<Counter>,
 }
 
-static METRICS: OnceLock<Metrics> = OnceLock::new();
+static METRICS: RwLock<Option<Metrics>> = RwLock::new(None);
+
+fn metrics() -> RwLockReadGuard<'static, Option<Metrics>> {
+    METRICS.read().unwrap()
+}
 
 fn text<'a>(text: *const c_char) -> &'a str {
     // SAFETY: the test passes NUL-terminated texts.
@@ -34,13 +38,14 @@ pub extern "C" fn rust_open(path: *const c_char) {
         histogram: registry.histogram("both_seconds", "", &[0.1, 1.0]).unwrap(),
         family: registry.family(&Opts::new("both_by_model_total", ""), &["model"]).unwrap(),
     };
-    assert!(METRICS.set(metrics).is_ok(), "opened once");
+    *METRICS.write().unwrap() = Some(metrics);
 }
 
 /// Counts.
 #[unsafe(no_mangle)]
 pub extern "C" fn rust_count(times: u64, observed: f64, model: *const c_char) {
-    let metrics = METRICS.get().unwrap();
+    let metrics = metrics();
+    let metrics = metrics.as_ref().unwrap();
     for _ in 0..times {
         metrics.counter.inc();
         metrics.histogram.observe(observed);
@@ -51,13 +56,13 @@ pub extern "C" fn rust_count(times: u64, observed: f64, model: *const c_char) {
 /// Sets the gauge.
 #[unsafe(no_mangle)]
 pub extern "C" fn rust_set(value: i64) {
-    METRICS.get().unwrap().gauge.set(value);
+    metrics().as_ref().unwrap().gauge.set(value);
 }
 
 /// The gauge's value in this process.
 #[unsafe(no_mangle)]
 pub extern "C" fn rust_gauge() -> i64 {
-    METRICS.get().unwrap().gauge.value()
+    metrics().as_ref().unwrap().gauge.value()
 }
 
 /// Makes a segment that says that it uses a feature of the future.
