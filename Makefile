@@ -150,7 +150,8 @@ install-built:
 		>$(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
 
 # The tests in C++ with a compiler, in a directory of this name, with these arguments of cmake.
-cpp_tests = cmake -S cpp/tests/cpp -B $T/cpp/$(2) -DCMAKE_CXX_COMPILER=$(1) -DCMAKE_PREFIX_PATH=$(abspath $T)/cpp/root/opt $(3) \
+cpp_tests = cmake -S cpp/tests/cpp -B $T/cpp/$(2) -DCMAKE_CXX_COMPILER=$(1) -DCMAKE_PREFIX_PATH=$(abspath $T)/cpp/root/opt \
+	-DDYN_METRICS_RUST_HALF=$(abspath $T)/debug/examples/librust_half.so $(3) \
 	>$T/cpp/$(2).log || { cat $T/cpp/$(2).log; exit 1; }; \
 	MAKEFLAGS= cmake --build $T/cpp/$(2) --parallel 2; ctest --test-dir $T/cpp/$(2) -j 2 --output-on-failure --no-tests=error
 have_cpp = { command -v cmake && command -v clang++ && echo '\#include <gtest/gtest.h>' | c++ -x c++ -fsyntax-only -; } >/dev/null 2>&1
@@ -172,7 +173,7 @@ cpp-sanitize: cpp-library ## the tests in C++ under AddressSanitizer, UBSan and 
 
 # What find_package finds, from the library without optimisation for a release.
 cpp-library:
-	cargo build -p dyn-metrics-c
+	cargo build -p dyn-metrics-c --lib --example rust_half
 	cpp/link.sh $T/debug/libdyn_metrics_c.a $T/cpp/library
 	$(MAKE) -s install-built DESTDIR=$(abspath $T)/cpp/root PREFIX=/opt ARCHIVE=$T/debug/libdyn_metrics_c.a SHARED=$T/cpp/library
 
