@@ -91,7 +91,7 @@ TEST(Fork, AChildCountsOnWhenItsParentIsKilled) {
   const Directory directory;
   const auto path = directory.file("s");
   ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);  // the grandchild becomes our child
-  Gate parent_is_dead, done;
+  Gate forked, parent_is_dead, done;
   const pid_t parent = spawn([&] {
     const auto registry = Registry::open(path);
     const auto counter = registry.counter("c_total");
@@ -99,20 +99,23 @@ TEST(Fork, AChildCountsOnWhenItsParentIsKilled) {
     counter.inc();
     gauge.set(40);
     spawn([&] {
+      forked.open();
       parent_is_dead.wait();
       counter.inc_by(10);
       gauge.set(2);
       registry.counter("late_total").inc();
       done.wait();
     });
+    forked.open();
     done.wait();
   });
+  forked.wait();
   const auto registry = Registry::open(path);
   const auto page_has = [&](const char* name, double value) {
     const std::string page = page_of(registry);
     return tests::count_samples(page, name) == 1 && sample(page, name) == value;
   };
-  while (!page_has("g", 40)) std::this_thread::yield();
+  EXPECT_TRUE(page_has("g", 40));
   kill(parent, SIGKILL);
   ASSERT_EQ(waitpid(parent, nullptr, 0), parent);
   parent_is_dead.open();
