@@ -23,6 +23,17 @@
 
 namespace dyn_metrics::detail {
 
+// Adds x to a double that others change, too.
+DYNM_SHARED_INLINE inline void add_double(std::uint64_t* word, double x) noexcept {
+  std::uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED), sum;
+  do {
+    double value;
+    std::memcpy(&value, &seen, sizeof value);
+    value += x;
+    std::memcpy(&sum, &value, sizeof sum);
+  } while (!__atomic_compare_exchange_n(word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
 // The words of a counter, tally or histogram: a word is a u64 or a double, see dynm_cells. One that is default-made, or
 // made of a metric of another type or NULL, drops what is added.
 class Cells {
@@ -73,8 +84,7 @@ class Cells {
       return;
     }
 #endif
-    add_u64_shared(bucket, 1);
-    add_f64_shared(sum, x);
+    observe_shared(bucket, sum, x);
   }
 
   // Counts a value that an update left out; why is a dynm_dropped.
@@ -85,15 +95,12 @@ class Cells {
   DYNM_SHARED_INLINE void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
     if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
   }
-  DYNM_SHARED_INLINE void add_f64_shared(std::uint32_t word, double x) const noexcept {
-    if (raw_.shared == nullptr) return;
-    std::uint64_t seen = __atomic_load_n(raw_.shared + word, __ATOMIC_RELAXED), sum;
-    do {
-      double value;
-      std::memcpy(&value, &seen, sizeof value);
-      value += x;
-      std::memcpy(&sum, &value, sizeof sum);
-    } while (!__atomic_compare_exchange_n(raw_.shared + word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  [[gnu::always_inline]] void add_f64_shared(std::uint32_t word, double x) const noexcept {
+    if (raw_.shared != nullptr) add_double(raw_.shared + word, x);
+  }
+  DYNM_SHARED_INLINE void observe_shared(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
+    add_u64_shared(bucket, 1);
+    add_f64_shared(sum, x);
   }
 
   // Where this CPU has no block yet. Only what the library needs is handed over, in a register: handles whose address
@@ -176,6 +183,14 @@ class GaugeCell {
     std::size_t word;
     if (representation == DYNM_REPRESENTATION_FLOAT || !find(representation, word)) return false;
     __atomic_fetch_add(value(word), n, __ATOMIC_RELAXED);
+    return true;
+  }
+
+  // Adds to a value that is a double. Requires: no NaN, which the C function counts.
+  [[gnu::always_inline]] bool add_f64(double x) const noexcept {
+    std::size_t word;
+    if (!find(DYNM_REPRESENTATION_FLOAT, word)) return false;
+    add_double(value(word), x);
     return true;
   }
 
