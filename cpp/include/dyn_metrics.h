@@ -946,7 +946,7 @@ dynm_status dynm_counter_add_u64(const dynm_metric *metric, uint64_t n);
 
 /**
  * Adds `amount` to a DYNM_COUNTER_F64. Negative, infinite and NaN amounts are dropped and counted
- * (`dyn_metrics_events_total`), with DYNM_OK.
+ * (`dyn_metrics_updates_dropped_total`), with DYNM_OK.
  *
  * Requires, Guarantees, Threads, Signals, Cost, Errors: as dynm_counter_inc().
  */

@@ -75,10 +75,8 @@ class DurationCounter {
     const std::int64_t nanoseconds = detail::nanoseconds(duration);
     if (__builtin_expect(nanoseconds > 0, 1)) {
       cells_.add_u64(0, static_cast<std::uint64_t>(nanoseconds));
-    } else if (detail::is_nan(detail::seconds(duration))) {
-      cells_.dropped(DYNM_DROPPED_NAN);
-    } else if (duration.count() < Rep(0)) {
-      cells_.dropped(DYNM_DROPPED_NEGATIVE);
+    } else {
+      drop(detail::seconds(duration));
     }
   }
   /// The same.
@@ -102,6 +100,10 @@ class DurationCounter {
   friend class ScopedTimer<DurationCounter>;
   explicit DurationCounter(const dynm_metric* metric) noexcept : metric_(metric), cells_(metric) {}
   void observe_time(detail::Clock::duration elapsed) const noexcept { inc_by(elapsed); }
+  [[gnu::cold, gnu::noinline]] void drop(double seconds) const noexcept {
+    const bool is_nan = detail::is_nan(seconds);
+    if (is_nan || seconds < 0.0) cells_.dropped(is_nan ? DYNM_DROPPED_NAN : DYNM_DROPPED_NEGATIVE);
+  }
   detail::Cells cells_;
 };
 

@@ -116,7 +116,11 @@ class FamilyCore {
     return guarded([&] {
       std::vector<std::string> texts;
       std::vector<const char*> pointers;
-      for (std::size_t i = 0; i < values.count; i++) texts.emplace_back(values.list[i]);
+      for (std::size_t i = 0; i < values.count; i++) {
+        Failure failure = check_text(values.list[i], "values");
+        if (failure.happened()) return failure;
+        texts.emplace_back(values.list[i]);
+      }
       for (const std::string& text : texts) pointers.push_back(text.c_str());
       return Failure::of(::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric));
     });

@@ -73,6 +73,9 @@ static void refused() {
   CHECK(!engine.count_errors());
   CHECK(registry.try_gauge("g").status() == DYNM_CONFLICT && holds(registry.try_gauge("g").message(), "FakeRegistry"));
   CHECK(registry.try_family<Counter>(Options("f_total"), {"a"}).status() == DYNM_CONFLICT);
+  const Histogram histogram = registry.try_histogram("h", "", {1, 2}).value();
+  histogram.observe(1.5);
+  CHECK((histogram.buckets() == std::vector<std::uint64_t>{0, 1, 0}) && !registry.has("h"));
   bool threw = false;
   try {
     Engine another(registry);
