@@ -52,7 +52,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) miri
 	$(MAKE) tsan
 	$(MAKE) asan
-	$(MAKE) cpp-sanitize DYN_METRICS_TEST_SCALE=20
+	$(MAKE) cpp-sanitize CPP_ARGS=-DEVERY_PROGRAM=ON DYN_METRICS_TEST_SCALE=20
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 setup: ## install what the tests need
@@ -166,9 +166,9 @@ cpp: cpp-library ## the tests in C++, with g++ and with clang, with restartable 
 cpp-sanitize: export LSAN_OPTIONS = print_suppressions=0:suppressions=$(abspath cpp/tests/cpp/lsan.supp)
 cpp-sanitize: export TSAN_OPTIONS = die_after_fork=0:ignore_noninstrumented_modules=1
 cpp-sanitize: cpp-library ## the tests in C++ under AddressSanitizer, UBSan and ThreadSanitizer
-	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,address,-DSANITIZE=address$(comma)undefined); \
+	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,address,-DSANITIZE=address$(comma)undefined $(CPP_ARGS)); \
 	DYN_METRICS_RSEQ=off ctest --test-dir $T/cpp/address -j 2 --output-on-failure; \
-	$(call cpp_tests,g++,thread,-DSANITIZE=thread); \
+	$(call cpp_tests,g++,thread,-DSANITIZE=thread $(CPP_ARGS)); \
 	else $(call skip,cmake or clang or GoogleTest); fi
 
 # What find_package finds, from the library without optimisation for a release.
