@@ -13,6 +13,14 @@
 #include "../dyn_metrics.h"
 #include "sequences.hpp"
 
+// Before atomic instructions became part of aarch64, compilers call functions of their own for them: not in the middle
+// of what is inlined, which would save registers for that.
+#if defined(__aarch64__) && !defined(__ARM_FEATURE_ATOMICS)
+#define DYNM_SHARED_INLINE [[gnu::noinline]]
+#else
+#define DYNM_SHARED_INLINE [[gnu::always_inline]]
+#endif
+
 namespace dyn_metrics::detail {
 
 // The words of a counter, tally or histogram: a word is a u64 or a double, see dynm_cells. One that is default-made, or
@@ -55,7 +63,8 @@ class Cells {
     add_f64_shared(word, x);
   }
 
-  // Adds 1 to the word bucket and x to the word sum: add_one() and add_f64(), with nothing to keep across a call between.
+  // Adds 1 to the word bucket and x to the word sum: add_one() and add_f64(), with nothing to keep across a call in
+  // between.
   [[gnu::always_inline]] void observe(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
@@ -73,10 +82,10 @@ class Cells {
 
  private:
   // Adds in the block that all CPUs share: where there is no restartable sequence.
-  void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
+  DYNM_SHARED_INLINE void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
     if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
   }
-  void add_f64_shared(std::uint32_t word, double x) const noexcept {
+  DYNM_SHARED_INLINE void add_f64_shared(std::uint32_t word, double x) const noexcept {
     if (raw_.shared == nullptr) return;
     std::uint64_t seen = __atomic_load_n(raw_.shared + word, __ATOMIC_RELAXED), sum;
     do {
@@ -192,5 +201,7 @@ class GaugeCell {
 };
 
 }  // namespace dyn_metrics::detail
+
+#undef DYNM_SHARED_INLINE
 
 #endif  // DYN_METRICS_CELLS_HPP

@@ -9,13 +9,13 @@ use dyn_metrics_tests::delays::rseq_area;
 use crate::library::{assert_done, compiler, directory, here, shared_object};
 
 /// The C++ compilers that are here.
-fn compilers() -> Vec<&'static str> {
+pub fn compilers() -> Vec<&'static str> {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok();
     ["c++", "clang++"].into_iter().filter(|name| *name == "c++" || is_there(name)).collect()
 }
 
 /// The program or object of these sources, compiled into `directory` as `name`.
-fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
+pub fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
     let (out, library) = (directory.join(name), shared_object());
     let mut command = compiler(compiler_name, "-std=c++17");
     command.args(flags).args(sources.iter().map(|source| here().join("tests/cpp").join(source)));
@@ -25,7 +25,7 @@ fn built(compiler_name: &str, directory: &Path, name: &str, sources: &[&str], fl
 }
 
 /// Whether restartable sequences are to be had here; in CI they must be.
-fn have_sequences() -> bool {
+pub fn have_sequences() -> bool {
     let have = rseq_area().is_some();
     assert!(have || std::env::var_os("CI").is_none(), "no rseq area is registered");
     if !have {

@@ -6,4 +6,5 @@ mod cells;
 mod install;
 mod library;
 mod programs;
+mod sequences;
 mod together;
