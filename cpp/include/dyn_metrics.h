@@ -894,6 +894,21 @@ dynm_status dynm_family_with_str(const dynm_family *family,
                                  const dynm_metric **metric);
 
 /**
+ * As dynm_family_with_str(), for callers that remember metrics by their label values.
+ *
+ * Requires: as there; `number` not NULL. Guarantees: `*number` is 0 when the metric must not be remembered for
+ * these values: it is private, or stands for all beyond the family's limit. Otherwise it is the number of the
+ * segment, from 1 on: a higher one than before says that the family has moved to a new segment, since the old
+ * one was replaced, and that what was remembered with a lower one is to be forgotten. Threads, Signals,
+ * Errors: as there. Cost: two look-ups.
+ */
+dynm_status dynm_family_look_up(const dynm_family *family,
+                                const struct dynm_str *values,
+                                size_t value_count,
+                                const dynm_metric **metric,
+                                uint64_t *number);
+
+/**
  * As dynm_family_with(), but makes no series; on failure `*metric` is NULL.
  *
  * Errors: as there, and DYNM_NOT_FOUND.
@@ -931,7 +946,7 @@ dynm_status dynm_counter_add_u64(const dynm_metric *metric, uint64_t n);
 
 /**
  * Adds `amount` to a DYNM_COUNTER_F64. Negative, infinite and NaN amounts are dropped and counted
- * (`dyn_metrics_events_total`), with DYNM_OK.
+ * (`dyn_metrics_updates_dropped_total`), with DYNM_OK.
  *
  * Requires, Guarantees, Threads, Signals, Cost, Errors: as dynm_counter_inc().
  */

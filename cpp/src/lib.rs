@@ -8,7 +8,7 @@
 //! | `input` | texts, lists and sized structures from the other side, checked |
 //! | `handles` | what opaque pointers lead to, and how a pointer is told from a bad one |
 //! | `described` | a metric's texts, as C reads them |
-//! | `registry`, `metric`, `update`, `value` | open and register, update, read back |
+//! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
 //! | `about` | versions and features |
@@ -17,6 +17,7 @@
 
 mod about;
 mod described;
+mod family;
 mod handles;
 mod hot;
 mod input;
@@ -30,6 +31,7 @@ mod value;
 mod visit;
 
 pub use about::*;
+pub use family::*;
 pub use handles::{dynm_family, dynm_metric, dynm_registry};
 pub use hot::*;
 pub use metric::*;

@@ -1,17 +1,15 @@
 //! Registration of metrics and families.
 
-use std::ffi::c_char;
-
 use dyn_metrics::raw::{self, Representation};
 use dyn_metrics::{
     Counter, DurationCounter, DurationGauge, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
     Info, Kind, Metric, Opts, Registry, StateSet, Tally,
 };
 
-use crate::handles::{close, dynm_family, dynm_metric, dynm_registry, object, open, opened};
-use crate::input::{known_part, labels, list, sized, store, str_text, text, text_or_empty, texts};
+use crate::handles::{dynm_metric, dynm_registry, open};
+use crate::input::{known_part, labels, list, sized, store, text, text_or_empty, texts};
 use crate::status::{Result, dynm_status, edge, failure};
-use crate::types::{DYNM_SHARED, dynm_metric_options, dynm_str, dynm_type};
+use crate::types::{DYNM_SHARED, dynm_metric_options, dynm_type};
 
 macro_rules! types {
     ($($variant:ident $handle:ident $representation:ident;)*) => {
@@ -72,7 +70,7 @@ macro_rules! types {
         }
 
         impl Families {
-            fn new(
+            pub(crate) fn new(
                 registry: &Registry,
                 metric_type: dynm_type,
                 opts: &Opts,
@@ -83,19 +81,29 @@ macro_rules! types {
                 }
             }
 
-            fn with(&self, values: &[&str]) -> dyn_metrics::Result<Handle> {
+            pub(crate) fn with(&self, values: &[&str]) -> dyn_metrics::Result<Handle> {
                 match self {
                     $(Self::$variant(family) => family.try_with(values).map(Handle::$variant),)*
                 }
             }
 
-            fn private(&self) -> Handle {
+            /// The series, and the number to remember it with; 0: not to be remembered.
+            pub(crate) fn look_up(&self, values: &[&str]) -> dyn_metrics::Result<(Handle, u64)> {
+                match self {
+                    $(Self::$variant(family) => {
+                        let (handle, number) = raw::look_up(family, values)?;
+                        Ok((Handle::$variant(handle), number))
+                    })*
+                }
+            }
+
+            pub(crate) fn private(&self) -> Handle {
                 match self {
                     $(Self::$variant(family) => Handle::$variant(raw::private_like(family)),)*
                 }
             }
 
-            fn get(&self, values: &[&str]) -> Option<Handle> {
+            pub(crate) fn get(&self, values: &[&str]) -> Option<Handle> {
                 match self {
                     $(Self::$variant(family) => family.get(values).map(Handle::$variant),)*
                 }
@@ -121,14 +129,14 @@ fn out_of_range<T>(option: &str, found: u32, expected: &str) -> Result<T> {
     failure(dynm_status::DYNM_OPTION, format!("options.{option}: found {found}, expected {expected}"))
 }
 
-fn type_of(number: u32) -> Result<dynm_type> {
+pub(crate) fn type_of(number: u32) -> Result<dynm_type> {
     match TYPES.iter().find(|known| **known as u32 == number) {
         Some(known) => Ok(*known),
         None => out_of_range("metric_type", number, "a dynm_type, 1 to 10"),
     }
 }
 
-fn opts(options: &dynm_metric_options) -> Result<Opts> {
+pub(crate) fn opts(options: &dynm_metric_options) -> Result<Opts> {
     let help = text_or_empty(options.help, "options.help")?;
     let mut opts = Opts::new(text(options.name, "options.name")?, help)
         .unit(text_or_empty(options.unit, "options.unit")?)
@@ -231,147 +239,4 @@ pub unsafe extern "C" fn dynm_private(options: *const dynm_metric_options) -> *c
         Ok(())
     });
     metric
-}
-
-/// Finds or registers a family, whose series differ in the values of `label_names`.
-///
-/// Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
-/// `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
-/// wants its dynm_family_close(). On failure `*family` is NULL; dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system
-/// calls, memory. Errors: as dynm_register().
-///
-/// # Safety
-/// As Requires says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dynm_register_family(
-    registry: *const dynm_registry,
-    options: *const dynm_metric_options,
-    label_names: *const *const c_char,
-    label_name_count: usize,
-    family: *mut *const dynm_family,
-) -> dynm_status {
-    edge(|| {
-        store(family, std::ptr::null(), "family")?;
-        let (registry, options) = (open(registry)?, sized(options, "options")?);
-        let metric_type = type_of(options.metric_type)?;
-        let opts = opts(&options)?;
-        let names = texts(label_names, label_name_count, "label_names")?;
-        let key = format!("{metric_type:?} {opts:?} {names:?}");
-        let make = || {
-            let families = Families::new(&registry.registry, metric_type, &opts, &names)?;
-            Ok(dynm_family::new(key.clone(), metric_type, families))
-        };
-        let found = registry.families.find_or_push(|known| known.key == key, make)?;
-        store(family, opened(found), "family")
-    })
-}
-
-/// The series of a family that is open; found or made.
-fn series(family: *const dynm_family, values: &[&str]) -> Result<*const dynm_metric> {
-    let family = open(family)?;
-    Ok(dynm_metric::of(family.families.with(values)?, family.metric_type))
-}
-
-/// Stores what was found, or else a private metric of the family's type.
-fn store_series(
-    family: *const dynm_family,
-    found: Result<*const dynm_metric>,
-    metric: *mut *const dynm_metric,
-) -> Result<()> {
-    if let (Err(_), Ok(family)) = (&found, object(family)) {
-        let private = dynm_metric::private(family.metric_type, || family.families.private());
-        store(metric, private, "metric")?;
-    }
-    store(metric, found?, "metric")
-}
-
-/// The series with these label values, in the order of the family's label names; found or made.
-///
-/// Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
-/// Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. On
-/// failure, also after the family's close, `*metric` is a metric of the family's type in this process alone,
-/// as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
-/// lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
-/// DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
-///
-/// # Safety
-/// As Requires says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dynm_family_with(
-    family: *const dynm_family,
-    values: *const *const c_char,
-    value_count: usize,
-    metric: *mut *const dynm_metric,
-) -> dynm_status {
-    edge(|| {
-        store(metric, std::ptr::null(), "metric")?;
-        let found = texts(values, value_count, "values").and_then(|values| series(family, &values));
-        store_series(family, found, metric)
-    })
-}
-
-/// As dynm_family_with(), for texts with their lengths.
-///
-/// # Safety
-/// As there.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dynm_family_with_str(
-    family: *const dynm_family,
-    values: *const dynm_str,
-    value_count: usize,
-    metric: *mut *const dynm_metric,
-) -> dynm_status {
-    edge(|| {
-        store(metric, std::ptr::null(), "metric")?;
-        let found = list(values, value_count, "values").and_then(|values| series_of_strs(family, values));
-        store_series(family, found, metric)
-    })
-}
-
-fn series_of_strs(family: *const dynm_family, values: &[dynm_str]) -> Result<*const dynm_metric> {
-    let mut few = [""; 8];
-    if let Some(texts) = few.get_mut(..values.len()) {
-        for (text, value) in texts.iter_mut().zip(values) {
-            *text = str_text(*value, "values")?;
-        }
-        return series(family, texts);
-    }
-    let values: Result<Vec<_>> = values.iter().map(|value| str_text(*value, "values")).collect();
-    series(family, &values?)
-}
-
-/// As dynm_family_with(), but makes no series; on failure `*metric` is NULL.
-///
-/// Errors: as there, and DYNM_NOT_FOUND.
-///
-/// # Safety
-/// As there.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dynm_family_find(
-    family: *const dynm_family,
-    values: *const *const c_char,
-    value_count: usize,
-    metric: *mut *const dynm_metric,
-) -> dynm_status {
-    edge(|| {
-        store(metric, std::ptr::null(), "metric")?;
-        let (values, family) = (texts(values, value_count, "values")?, open(family)?);
-        match family.families.get(&values) {
-            Some(handle) => store(metric, dynm_metric::of(handle, family.metric_type), "metric"),
-            None => failure(dynm_status::DYNM_NOT_FOUND, c"no series with these label values is registered"),
-        }
-    })
-}
-
-/// Ends look-ups through a family, once for each registration of it.
-///
-/// Requires: a family. Guarantees: after the last close its use gives DYNM_CLOSED; its series stay, and so do
-/// their handles. Registered again it is the same family, so memory doesn't grow. Threads: any, also while
-/// others use it. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED.
-///
-/// # Safety
-/// As Requires says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dynm_family_close(family: *const dynm_family) -> dynm_status {
-    edge(|| close(family))
 }

@@ -162,6 +162,17 @@ pub fn private<M: Metric>(bounds: Option<&[f64]>, states: &[&str]) -> M {
     }
 }
 
+/// As `try_with`, for a binding that remembers handles itself: with a number above 0 when this one may be remembered
+/// for these values. A higher number than before says that the family has moved to another segment: what was
+/// remembered with a lower one is to be forgotten.
+///
+/// # Errors
+/// As `try_with`.
+pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::Result<(M, u64)> {
+    let made = family.try_with(values)?;
+    Ok(family.remembered(values).unwrap_or((made, 0)))
+}
+
 /// A handle whose cells nobody else sees, with the bounds and states of a family's series.
 pub fn private_like<M: Metric>(family: &Family<M>) -> M {
     let core = family.core();
@@ -284,6 +295,27 @@ mod tests {
         let (_directory, registry) = registry();
         let info = registry.info("build_info", "", &[("version", "1")]).unwrap();
         assert_eq!(describe::<Info>(&info).unwrap().labels, [("version".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn what_may_be_remembered_has_a_number_that_grows_with_each_segment() {
+        let (directory, registry) = registry();
+        let opts = Opts::new("f_total", "").max_series(2);
+        let family = registry.family::<Counter>(&opts, &["a"]).unwrap();
+        let number = |value: &str| look_up(&family, &[value]).unwrap().1;
+        assert_eq!((number("x"), number("x"), number("y")), (1, 1, 1));
+        assert_eq!(number("z"), 0, "the overflow series");
+        assert!(look_up(&family, &["x", "y"]).is_err());
+        std::fs::remove_file(directory.path().join("s")).unwrap();
+        let _new = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
+        let (handle, number) = loop {
+            let found = look_up(&family, &["z"]).unwrap();
+            if found.1 != 0 {
+                break found;
+            }
+        };
+        handle.inc();
+        assert_eq!((number, handle.value()), (2, 1));
     }
 
     #[test]

@@ -16,10 +16,10 @@ namespace dyn_metrics {
 class Counter {
  public:
   /// Adds 1. As every update.
-  void inc() const noexcept { cells_.add_one(0); }
+  [[gnu::always_inline]] void inc() const noexcept { cells_.add_one(0); }
 
   /// Adds n events; the total wraps at 2^64. As every update.
-  void inc_by(std::uint64_t n) const noexcept { cells_.add_u64(0, n); }
+  [[gnu::always_inline]] void inc_by(std::uint64_t n) const noexcept { cells_.add_u64(0, n); }
   /// The same.
   void add(std::uint64_t n) const noexcept { inc_by(n); }
 
@@ -37,11 +37,11 @@ class Counter {
 class FloatCounter {
  public:
   /// Adds 1. As every update.
-  void inc() const noexcept { cells_.add_f64(0, 1.0); }
+  [[gnu::always_inline]] void inc() const noexcept { cells_.add_f64(0, 1.0); }
 
   /// Adds `amount`. Negative, infinite and NaN amounts are dropped and counted (dyn_metrics_updates_dropped_total). As every
   /// update.
-  void inc_by(double amount) const noexcept {
+  [[gnu::always_inline]] void inc_by(double amount) const noexcept {
     // Doubles from +0 to the largest finite one are the lowest as bits: one comparison.
     if (__builtin_expect(detail::bits_of(amount) < detail::infinity_bits, 1)) {
       cells_.add_f64(0, amount);
@@ -75,10 +75,8 @@ class DurationCounter {
     const std::int64_t nanoseconds = detail::nanoseconds(duration);
     if (__builtin_expect(nanoseconds > 0, 1)) {
       cells_.add_u64(0, static_cast<std::uint64_t>(nanoseconds));
-    } else if (detail::is_nan(detail::seconds(duration))) {
-      cells_.dropped(DYNM_DROPPED_NAN);
-    } else if (duration.count() < Rep(0)) {
-      cells_.dropped(DYNM_DROPPED_NEGATIVE);
+    } else {
+      drop(detail::seconds(duration));
     }
   }
   /// The same.
@@ -102,6 +100,10 @@ class DurationCounter {
   friend class ScopedTimer<DurationCounter>;
   explicit DurationCounter(const dynm_metric* metric) noexcept : metric_(metric), cells_(metric) {}
   void observe_time(detail::Clock::duration elapsed) const noexcept { inc_by(elapsed); }
+  [[gnu::cold, gnu::noinline]] void drop(double seconds) const noexcept {
+    const bool is_nan = detail::is_nan(seconds);
+    if (is_nan || seconds < 0.0) cells_.dropped(is_nan ? DYNM_DROPPED_NAN : DYNM_DROPPED_NEGATIVE);
+  }
   detail::Cells cells_;
 };
 

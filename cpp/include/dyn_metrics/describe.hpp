@@ -101,7 +101,7 @@ class FamilyView {
 class SeriesView {
  public:
   explicit SeriesView(const dynm_series_view& raw) noexcept : raw_(&raw) {}
-  /// Labels, the segment's common ones included, sorted by name.
+  /// Labels, the segment's common ones first.
   std::vector<Label> labels() const { return detail::labels_of(raw_->labels, raw_->label_count); }
   /// The value of a label; nothing when the series has none of this name.
   std::optional<std::string_view> label(std::string_view name) const noexcept {

@@ -98,13 +98,16 @@ class FamilyCore {
     std::array<dynm_str, most_values> texts;
     const dynm_metric* metric = nullptr;
     for (std::size_t i = 0; i < values.count; i++) texts[i] = {values.list[i].data(), values.list[i].size()};
-    Failure failure = Failure::of(::dynm_family_with_str(raw_, texts.data(), values.count, &metric));
+    std::uint64_t number = 0;
+    Failure failure = Failure::of(::dynm_family_look_up(raw_, texts.data(), values.count, &metric, &number));
     if (failure.happened()) {
       const dynm_metric* first_one = nullptr;
       if (!instead_.compare_exchange_strong(first_one, metric, std::memory_order_acq_rel)) metric = first_one;
     }
     handle = Access::of<M>(metric);
-    if (!failure.happened() && !is_overflow(metric, values)) cache_.insert(values.list, values.count, handle);
+    // A new segment's number: handles of the one that it has replaced are forgotten. Not the series beyond the family's
+    // limit, since the library counts each look-up that is refused.
+    if (number != 0) cache_.insert(values.list, values.count, handle, number);
     return failure;
   }
 
@@ -113,7 +116,11 @@ class FamilyCore {
     return guarded([&] {
       std::vector<std::string> texts;
       std::vector<const char*> pointers;
-      for (std::size_t i = 0; i < values.count; i++) texts.emplace_back(values.list[i]);
+      for (std::size_t i = 0; i < values.count; i++) {
+        Failure failure = check_text(values.list[i], "values");
+        if (failure.happened()) return failure;
+        texts.emplace_back(values.list[i]);
+      }
       for (const std::string& text : texts) pointers.push_back(text.c_str());
       return Failure::of(::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric));
     });
@@ -125,28 +132,10 @@ class FamilyCore {
     return families;
   }
 
-  // Whether this is the series beyond the family's limit, though its values are others. It is not remembered for them:
-  // the library counts each look-up that is refused, and there is no limit to the values that are. A series that is
-  // asked for again at once, before it could be remembered, is suspicious, and looked at.
-  bool is_overflow(const dynm_metric* metric, Values values) noexcept {
-    if (overflow_.load(std::memory_order_relaxed) == metric) return true;
-    if (last_.exchange(metric, std::memory_order_relaxed) != metric) return false;
-    dynm_description found{};
-    found.struct_size = sizeof found;
-    if (::dynm_metric_describe(metric, &found) != DYNM_OK || values.count == 0) return false;
-    for (std::size_t i = 0; i < found.label_count; i++) {
-      if (found.labels[i].name != names_[0]) continue;
-      if (found.labels[i].value == values.list[0]) return false;
-      overflow_.store(metric, std::memory_order_relaxed);
-      return true;
-    }
-    return false;
-  }
-
   const dynm_family* raw_;
   std::vector<std::string> names_;
   SeriesCache<M> cache_{most_remembered};
-  std::atomic<const dynm_metric*> instead_{nullptr}, overflow_{nullptr}, last_{nullptr};
+  std::atomic<const dynm_metric*> instead_{nullptr};
   FamilyCore* next_ = nullptr;
 };
 

@@ -19,14 +19,12 @@ class Gauge {
  public:
   /// Sets this process's value. As every update.
   void set(std::int64_t value) const noexcept {
-    if (cell_.store(DYNM_REPRESENTATION_INTEGER, static_cast<std::uint64_t>(value))) return;
-    ::dynm_gauge_set_i64(metric_, value);
+    if (!cell_.store(DYNM_REPRESENTATION_INTEGER, static_cast<std::uint64_t>(value))) set_cold(value);
   }
 
   /// Adds n; wraps at 2^63. As every update.
   void add(std::int64_t n) const noexcept {
-    if (cell_.add(DYNM_REPRESENTATION_INTEGER, static_cast<std::uint64_t>(n))) return;
-    ::dynm_gauge_add_i64(metric_, n);
+    if (!cell_.add(DYNM_REPRESENTATION_INTEGER, static_cast<std::uint64_t>(n))) add_cold(n);
   }
   /// The same.
   void inc_by(std::int64_t n) const noexcept { add(n); }
@@ -49,6 +47,10 @@ class Gauge {
 
   DYN_METRICS_HANDLE(Gauge, DYNM_GAUGE_I64);
   explicit Gauge(const dynm_metric* metric) noexcept : metric_(metric), cell_(metric) {}
+  [[gnu::cold, gnu::noinline]] void set_cold(std::int64_t value) const noexcept {
+    ::dynm_gauge_set_i64(metric_, value);
+  }
+  [[gnu::cold, gnu::noinline]] void add_cold(std::int64_t n) const noexcept { ::dynm_gauge_add_i64(metric_, n); }
   detail::GaugeCell cell_;
 };
 
@@ -60,8 +62,7 @@ class FloatGauge {
  public:
   /// Sets this process's value. As every update.
   void set(double value) const noexcept {
-    if (cell_.store(DYNM_REPRESENTATION_FLOAT, detail::bits_of(value))) return;
-    ::dynm_gauge_set_f64(metric_, value);
+    if (!cell_.store(DYNM_REPRESENTATION_FLOAT, detail::bits_of(value))) set_cold(value);
   }
 
   /// Adds `amount`; NaN is dropped and counted. As every update.
@@ -92,6 +93,7 @@ class FloatGauge {
 
   DYN_METRICS_HANDLE(FloatGauge, DYNM_GAUGE_F64);
   explicit FloatGauge(const dynm_metric* metric) noexcept : metric_(metric), cell_(metric) {}
+  [[gnu::cold, gnu::noinline]] void set_cold(double value) const noexcept { ::dynm_gauge_set_f64(metric_, value); }
   detail::GaugeCell cell_;
 };
 
@@ -103,8 +105,7 @@ class DurationGauge {
   template <class Rep, class Period>
   void set(std::chrono::duration<Rep, Period> value) const noexcept {
     const std::int64_t nanoseconds = detail::nanoseconds(value);
-    if (cell_.store(DYNM_REPRESENTATION_NANOSECONDS, static_cast<std::uint64_t>(nanoseconds))) return;
-    ::dynm_gauge_set_ns(metric_, nanoseconds);
+    if (!cell_.store(DYNM_REPRESENTATION_NANOSECONDS, static_cast<std::uint64_t>(nanoseconds))) set_cold(nanoseconds);
   }
 
   /// Adds `amount`; wraps. As every update.
@@ -135,8 +136,13 @@ class DurationGauge {
   DYN_METRICS_HANDLE(DurationGauge, DYNM_GAUGE_NS);
   explicit DurationGauge(const dynm_metric* metric) noexcept : metric_(metric), cell_(metric) {}
   void add_nanoseconds(std::uint64_t nanoseconds) const noexcept {
-    if (cell_.add(DYNM_REPRESENTATION_NANOSECONDS, nanoseconds)) return;
-    ::dynm_gauge_add_ns(metric_, static_cast<std::int64_t>(nanoseconds));
+    if (!cell_.add(DYNM_REPRESENTATION_NANOSECONDS, nanoseconds)) add_cold(static_cast<std::int64_t>(nanoseconds));
+  }
+  [[gnu::cold, gnu::noinline]] void set_cold(std::int64_t nanoseconds) const noexcept {
+    ::dynm_gauge_set_ns(metric_, nanoseconds);
+  }
+  [[gnu::cold, gnu::noinline]] void add_cold(std::int64_t nanoseconds) const noexcept {
+    ::dynm_gauge_add_ns(metric_, nanoseconds);
   }
   detail::GaugeCell cell_;
 };

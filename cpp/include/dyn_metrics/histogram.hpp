@@ -18,10 +18,9 @@ class Histogram {
  public:
   /// Observes `value`, in the unit of the metric. A value equal to a bound belongs to that bound's bucket; NaN is
   /// dropped and counted; infinite values count in their bucket and stay out of the sum. As every update.
-  void observe(double value) const noexcept {
+  [[gnu::always_inline]] void observe(double value) const noexcept {
     if (__builtin_expect(!detail::is_finite(value), 0)) return observe_odd(value, 1);
-    cells_.add_one(buckets_.find(value));
-    cells_.add_f64(buckets_.sum_word(), value);
+    cells_.observe(buckets_.find(value), buckets_.sum_word(), value);
   }
 
   /// Observes a duration, of any representation and period, in seconds. As every update.
@@ -87,10 +86,9 @@ class Tally {
  public:
   /// Observes `value`. NaN is dropped and counted; infinite values count and stay out of the sum; negative ones are
   /// allowed (the sum is no counter then). As every update.
-  void observe(double value) const noexcept {
+  [[gnu::always_inline]] void observe(double value) const noexcept {
     if (__builtin_expect(!detail::is_finite(value), 0)) return observe_odd(value);
-    cells_.add_one(0);
-    cells_.add_f64(1, value);
+    cells_.observe(0, 1, value);
   }
 
   /// Observes a duration, of any representation and period, in seconds. As every update.

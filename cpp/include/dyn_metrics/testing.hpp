@@ -23,13 +23,13 @@ namespace dyn_metrics::testing {
 /// /tmp. Pass it where a Registry is expected; copies and children of it register in the same segment.
 ///
 /// What is read is over all processes, so forked children may count, too. Labels are all that the series has, in any
-/// order. Threads: any. Cost: the mapping stays until the process ends, as every segment's does: some 300 KB, and more
+/// order. Threads: any. Cost: the mapping stays until the process ends, as every segment's does: some 250 KB, and more
 /// by what is registered.
 class FakeRegistry : public Registry {
  public:
   /// An empty segment of at most 16 MiB. Errors: a SegmentError when it can be made in none of the directories; without
   /// exceptions a message and abort().
-  FakeRegistry() : FakeRegistry(SegmentOptions().max_bytes(std::uint64_t{16} << 20)) {}
+  FakeRegistry() : FakeRegistry(SegmentOptions()) {}
   /// The same with other options; the path is its own. Errors: as above, and as Registry::open().
   explicit FakeRegistry(const SegmentOptions& options) {
     Result<Registry> opened(Failure{DYNM_IO, detail::Message("no directory for a temporary segment")}, Registry());
@@ -124,6 +124,8 @@ class FakeRegistry : public Registry {
 
  private:
   using Failure = detail::Failure;
+  // What fill() takes, unless other options say otherwise.
+  static constexpr std::uint64_t most_bytes = std::uint64_t{16} << 20;
 
   static bool observes(const FamilyView& family) noexcept {
     return family.kind() == Kind::histogram || family.kind() == Kind::tally;
@@ -150,7 +152,9 @@ class FakeRegistry : public Registry {
     if (::mkdtemp(directory.data()) == nullptr) {
       return {Failure{DYNM_IO, detail::Message((parent + ": can't make a directory").c_str())}, Registry()};
     }
-    Result<Registry> opened = try_open(options.path(directory + "/segment"));
+    options.path(directory + "/segment");
+    if (detail::OpenOptions(options).raw.max_bytes == 0) options.max_bytes(most_bytes);
+    Result<Registry> opened = try_open(options);
     if (opened.ok()) {
       directory_ = directory;
     } else {

@@ -12,6 +12,7 @@ static void nulls(void) {
   dynm_cells cells;
   dynm_buckets buckets;
   dynm_gauge_cell cell;
+  uint64_t number = 7;
   char *text;
   FAILS(dynm_open(NULL, NULL), DYNM_NULL, "registry is NULL");
   FAILS(dynm_root(NULL), DYNM_NULL, "registry is NULL");
@@ -26,6 +27,9 @@ static void nulls(void) {
   FAILS(dynm_family_with(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
   CHECK(metric == NULL);
   FAILS(dynm_family_with_str(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_look_up(NULL, NULL, 0, &metric, &number), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_look_up(NULL, NULL, 0, &metric, NULL), DYNM_NULL, "number is NULL");
+  CHECK(metric == NULL && number == 0);
   FAILS(dynm_family_find(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
   FAILS(dynm_family_close(NULL), DYNM_NULL, "the family is NULL");
   FAILS(dynm_counter_inc(NULL), DYNM_NULL, "the metric is NULL");

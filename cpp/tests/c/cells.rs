@@ -63,7 +63,7 @@ fn updates_without_a_call_lose_nothing_however_they_are_compiled() {
 }
 
 /// The instructions of a function in assembly text, without directives.
-fn instructions<'t>(assembly: &'t str, function: &str) -> Vec<&'t str> {
+pub fn instructions<'t>(assembly: &'t str, function: &str) -> Vec<&'t str> {
     let start = assembly.find(&format!("\n{function}:")).expect("the function") + 1;
     let (mut found, mut is_elsewhere) = (Vec::new(), 0);
     for line in assembly[start..].lines().skip(1).map(str::trim) {

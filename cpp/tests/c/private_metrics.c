@@ -85,11 +85,13 @@ static void every_type(const dynm_registry *registry) {
 
 static void series_of_families(const dynm_registry *registry) {
   const char *names[] = {"a"}, *values[] = {"x", "y"}, *odd[] = {"\xff"};
-  const dynm_str text = {"\xff", 1};
+  const dynm_str text = {"\xff", 1}, known = {"x", 1}, other = {"y", 1};
+  uint64_t number = 7;
   dynm_metric_options options = options_of(DYNM_HISTOGRAM);
   const dynm_family *family;
   const dynm_metric *metric;
   options.name = "h";
+  options.max_series = 1;
   OK(dynm_register_family(registry, &options, names, 1, &family));
   CHECK(dynm_family_with(family, values, 2, &metric) == DYNM_LABELS);
   use(metric, DYNM_HISTOGRAM);
@@ -98,6 +100,12 @@ static void series_of_families(const dynm_registry *registry) {
   CHECK(dynm_family_with_str(family, &text, 1, &metric) == DYNM_UTF8);
   use(metric, DYNM_HISTOGRAM);
   CHECK(dynm_family_find(family, values, 1, &metric) == DYNM_NOT_FOUND && metric == NULL);
+  CHECK(dynm_family_look_up(family, &text, 1, &metric, &number) == DYNM_UTF8 && number == 0);
+  use(metric, DYNM_HISTOGRAM);
+  OK(dynm_family_look_up(family, &known, 1, &metric, &number));
+  CHECK(number == 1);
+  OK(dynm_family_look_up(family, &other, 1, &metric, &number));
+  CHECK(number == 0); /* the series that stands for all beyond the limit */
   OK(dynm_family_close(family));
   CHECK(dynm_family_with(family, values, 1, &metric) == DYNM_CLOSED);
   use(metric, DYNM_HISTOGRAM);

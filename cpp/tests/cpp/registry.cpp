@@ -1,4 +1,5 @@
 // Opening, registration, families, reading, and what goes wrong with them: registry DIRECTORY, with DYN_METRICS_SHM.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <dyn_metrics.hpp>
@@ -45,6 +46,12 @@ static void opening(const std::string& directory) {
   fails(DYNM_OPTION, "path", [&] { Registry::open(""); });
   fails(DYNM_OPTION, "NUL", [&] { Registry::open(std::string_view("a\0b", 3)); });
   fails(DYNM_OPTION, "max_bytes", [&] { Registry::open(SegmentOptions(options).max_bytes(1)); });
+  fails(DYNM_OPTION, "role", [&] { Registry::open(SegmentOptions(options).role(std::string(129, 'x'))); });
+  fails(DYNM_OPTION, "processes", [&] { Registry::open(SegmentOptions(options).processes(5000)); });
+  fails(DYNM_OPTION, "mode", [&] { Registry::open(SegmentOptions(options).mode(0100)); });
+  const Registry small = Registry::open(SegmentOptions().path(directory + "/small").max_series_per_family(1));
+  const auto family = small.family<Counter>(Options("f_total"), {"a"});
+  CHECK(family.with("1").raw() != family.with("2").raw() && family.with("2").raw() == family.with("3").raw());
   fails(DYNM_LABELS, "zone", [&] { Registry::open(SegmentOptions(options).common_label("zone", "2")); });
   fails(DYNM_OPTION, "role: found a NUL", [&] { Registry::open(SegmentOptions(options).role({"a\0b", 3})); });
   CHECK(Registry::root().path() == std::getenv("DYN_METRICS_SHM") && Registry::root().raw() == Registry::root().raw());
@@ -105,6 +112,17 @@ static void options(const Registry& registry) {
   CHECK((linear_bounds(1, 2, 3) == std::vector<double>{1, 3, 5}));
   const auto all = registry.create<Gauge>(Options("all").mode(Mode::all).keep_dead(2));
   CHECK(describe(all)->mode == Mode::all && describe(registry.gauge("sum"))->mode == Mode::live_sum);
+  const pid_t child = fork();
+  if (child == 0) {
+    all.set(7);
+    _exit(0);
+  }
+  CHECK(child > 0 && waitpid(child, nullptr, 0) == child);
+  CHECK(holds(registry.render(), "all{pid=\"" + std::to_string(child) + "\"} 7\n"));
+  dynm_cells shared, own;
+  CHECK(dynm_metric_cells(wait.raw(), DYNM_ABI_LEVEL, &shared) == DYNM_OK && shared.packed == 0);
+  CHECK(dynm_metric_cells(registry.counter("own_total").raw(), DYNM_ABI_LEVEL, &own) == DYNM_OK);
+  CHECK((own.packed == 0) == (update_path() != "rseq"));
   const auto state = registry.create<StateSet>(Options("state").states({"a", "b"}).mode(Mode::live_max));
   CHECK(describe(state)->states.size() == 2 && describe(state)->mode == Mode::live_max);
   CHECK(describe(Info())->name.empty() && describe(Info())->kind == Kind::info);
@@ -168,6 +186,9 @@ static void families(const Registry& registry) {
   CHECK(!family.find("llama", "bad") && !family.find({"llama"}) && !family.find(std::vector<std::string>{"a", "b"}));
   CHECK(registry.family<Counter>(Options("requests_total", "Requests"), {"model", "status"}).with(model, status).raw() ==
         family.with(model, status).raw());
+  // A text ends where it ends.
+  family.with("llama", std::string_view("o\0k", 3)).inc();
+  CHECK(!family.find(std::string_view("llama\0", 6), "ok") && family.find("llama", std::string_view("o\0k", 3)));
   // Registered by another program, and not asked for here.
   const auto other = registry.family<Counter>(Options("requests_total", "Requests"), {"status", "model"});
   other.with("late", "gpt").inc();
@@ -197,6 +218,19 @@ static void limit(const Registry& registry) {
   CHECK(family.with("__overflow__").value() == 6 && family.with("3").raw() == family.with("9").raw());
   const std::string page = registry.render();
   CHECK(holds(page, "limited_total{a=\"__overflow__\"} 6\n"));
+}
+
+// A family that finds its segment replaced, at its next new series, counts in the new one; also what it remembers.
+static void replacement(const std::string& directory) {
+  const auto options = SegmentOptions().path(directory + "/replaced");
+  const Registry registry = Registry::open(options);
+  const auto family = registry.family<Counter>(Options("moving_total"), {"a"});
+  family.with("old").inc();
+  const Registry fresh = Registry::open(SegmentOptions(options).fresh().force());
+  family.with("new").inc();
+  family.with("old").inc();
+  const std::string page = fresh.render();
+  CHECK(holds(page, "moving_total{a=\"new\"} 1\n") && holds(page, "moving_total{a=\"old\"} 1\n"));
 }
 
 static void reading(const Registry& registry) {
@@ -247,6 +281,7 @@ int main(int argc, char** argv) {
   refusals(registry);
   families(registry);
   limit(registry);
+  replacement(directory);
   reading(registry);
   return 0;
 }

@@ -54,6 +54,23 @@ void values_of_every_length_are_told_apart() {
   CHECK(holds(find(cache, {}), 7) && find(cache, {""}) == nullptr);
 }
 
+// By themselves: in the cache a hash tells most of them apart before.
+void texts_that_differ_in_a_byte_are_not_equal() {
+  using dyn_metrics::detail::label_values::equal;
+  using dyn_metrics::detail::label_values::hash;
+  for (std::size_t len = 0; len < 100; len++) {
+    const std::string one(len, 'a');
+    CHECK(equal(one.data(), std::string(one).data(), len));
+    for (std::size_t change = 0; change < len; change++) {
+      std::string other = one;
+      other[change] = 'b';
+      CHECK(!equal(one.data(), other.data(), len));
+      const std::string_view a = one, b = other;
+      CHECK(hash(7, &a, 1) != hash(7, &b, 1) && hash(7, &a, 1) != hash(8, &a, 1));
+    }
+  }
+}
+
 void bytes_are_what_counts_also_nul_and_high_ones() {
   Cache cache(10);
   const std::string_view nul("a\0b", 3), other("a\0c", 3), high("\xff\x80", 2), low("\x7f\x00", 2);
@@ -163,6 +180,7 @@ int main(int argc, char**) {
     return 0;
   }
   values_of_every_length_are_told_apart();
+  texts_that_differ_in_a_byte_are_not_equal();
   bytes_are_what_counts_also_nul_and_high_ones();
   threads_that_fill_it_at_once_find_what_they_put();
   a_full_cache_takes_no_more();
