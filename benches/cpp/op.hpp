@@ -49,7 +49,7 @@ using Pair = std::array<std::string, 2>;
 // What operations are fed with, the same for all contenders and languages: from the program that starts this one.
 struct Input {
   std::vector<double> values, bounds;
-  std::vector<Pair> one{{BENCH_MODEL, BENCH_STATUS}}, sixteen, many;
+  std::vector<Pair> one{16, {BENCH_MODEL, BENCH_STATUS}}, sixteen, many;
 
   // Lines "bound 0.5", "value 0.7", "16 model status", "10000 model status".
   explicit Input(std::istream& from);
