@@ -190,7 +190,8 @@ class Family {
   }
 
   /// As with(), and says why when the handle is private. Cost: after a failure memory for its message. Errors:
-  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was not registered).
+  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was
+  /// not registered).
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
   Result<M> try_with(const Texts&... values) const noexcept {
     const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
@@ -231,22 +232,22 @@ class Family {
   friend class Registry;
   explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
 
-  // The address goes on to the update, instead of a copy, so that the handle's words are loaded where they are needed;
-  // what is slow gets a copy of the values, so that those here stay in registers.
   template <class Views>
   [[gnu::always_inline]] M look_up(const Views& values) const noexcept {
     const M* known = core_ == nullptr ? &instead_ : core_->known(values);
-    if (__builtin_expect(known == nullptr, 0)) {
-      const Views copy = values;
-      known = look_up_new({copy.data(), copy.size()});
-    }
-    return *known;
+    if (__builtin_expect(known != nullptr, 1)) return *known;
+    const Views copy = values;  // so that those that are known stay in registers
+    Room room;
+    return *look_up_new({copy.data(), copy.size()}, room);
   }
 
-  // Valid until this thread's next call.
-  [[gnu::cold, gnu::noinline]] const M* look_up_new(detail::Values values) const noexcept {
-    alignas(M) static thread_local unsigned char place[sizeof(M)];
-    M* const handle = new (place) M(instead_);
+  // Room for a handle: one that is returned by a call would be in memory also where no call is made.
+  struct Room {
+    alignas(M) unsigned char bytes[sizeof(M)];
+  };
+
+  [[gnu::cold, gnu::noinline]] const M* look_up_new(detail::Values values, Room& room) const noexcept {
+    M* const handle = new (room.bytes) M(instead_);
     core_->with(values, *handle);
     return handle;
   }

@@ -116,9 +116,18 @@ fn updates_through_handles_are_made_without_a_call() {
             let leaves = |line: &&&str| line.starts_with("call") || line.starts_with("jmp\t_Z");
             all[..end].iter().find(leaves).map(|line| (*line).to_owned())
         };
-        for function in
-            ["inc", "inc_by", "inc_float", "inc_time", "set", "add", "set_float", "observe", "observe_tally"]
-        {
+        for function in [
+            "inc",
+            "inc_by",
+            "inc_float",
+            "inc_time",
+            "set",
+            "add",
+            "set_float",
+            "add_float",
+            "observe",
+            "observe_tally",
+        ] {
             assert_eq!(calls(function), None, "{name} {function}");
         }
         assert!(calls("value").is_some(), "{name}: a call is seen");
