@@ -17,6 +17,8 @@ have_nightly = { rustup component add --toolchain nightly miri rust-src; $(MIRI)
 sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 	cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --lib --tests
 comma := ,
+have_prometheus_cpp = pkg-config --exists prometheus-cpp-core
+bench_cpp = c++ -std=c++17 -O2 -Wall -Wextra -Wpedantic -Wshadow -Werror -Icpp/include benches/cpp/*.cpp
 skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
@@ -64,6 +66,7 @@ lint: ## format, clippy, and what the dependencies may be
 	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --locked check licenses bans sources; \
 	else $(call skip,cargo-deny); fi
 	cargo clippy --workspace --all-targets --features dyn-metrics-benches/peers -- -D warnings
+	@if $(have_prometheus_cpp); then set -x; $(bench_cpp) -fsyntax-only; else $(call skip,the C++ bench); fi
 
 docs: ## the crates' documentation; any warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --lib --no-deps
@@ -120,8 +123,12 @@ fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ
 	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
-	cargo build --release -p dyn-metrics-exporter
+	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-c
 	cargo build --release -p dyn-metrics-benches --features peers
+	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
+	@$(have_prometheus_cpp) || echo "prometheus-cpp won't be measured: see make setup" >&2
+	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
+		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 
 PREFIX ?= /usr/local
