@@ -330,8 +330,8 @@ pub struct dynm_buckets {
 /// Where a gauge's value is, as level 1 of the ABI has it.
 ///
 /// `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`,
-/// the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a
-/// double be added to atomically. In every other case (first update, after a fork, another representation, a
+/// the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and be added to atomically
+/// (relaxed; to a double what is no NaN, by compare and exchange). In every other case (first update, after a fork, another representation, a
 /// mode that keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew
 /// at each update: it is 0 in a forked child, and the address may change.
 #[repr(C)]

@@ -17,7 +17,8 @@
 //! - **Gauges** ([`gauge`]). The word at `own` is 0 or an address, aligned to 8, plus a representation
 //!   ([`Representation`]) in bits 0 and 1 plus 4 for "plain". In a forked child it is 0. When its low
 //!   three bits are 4 plus the caller's representation, the caller may store its value's bits at the address
-//!   (relaxed), or, unless they are a double, add to them atomically. In every other case it asks the handle.
+//!   (relaxed), or add to them atomically (relaxed; to a double what is no NaN, by compare and exchange). In every
+//!   other case it asks the handle.
 #![allow(unsafe_code, reason = "cold paths take back addresses that were handed out")]
 
 pub use dyn_metrics_layout::Representation;
@@ -273,6 +274,11 @@ mod tests {
         // SAFETY: the word leads to the value, which nobody else writes.
         let bits = unsafe { ((word & !GAUGE_FLAGS) as *const u64).read_volatile() };
         assert_eq!(f64::from_bits(bits), 1.5);
+        // SAFETY: as above.
+        let value = unsafe { &*((word & !GAUGE_FLAGS) as *const SharedWord) };
+        extent::add_shared_float(value, 2.5);
+        gauge.add(0.5);
+        assert_eq!(gauge.value(), 4.5);
     }
 
     #[test]

@@ -23,6 +23,17 @@
 
 namespace dyn_metrics::detail {
 
+// Adds x to a double that others change, too.
+DYNM_SHARED_INLINE inline void add_double(std::uint64_t* word, double x) noexcept {
+  std::uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED), sum;
+  do {
+    double value;
+    std::memcpy(&value, &seen, sizeof value);
+    value += x;
+    std::memcpy(&sum, &value, sizeof sum);
+  } while (!__atomic_compare_exchange_n(word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
 // The words of a counter, tally or histogram: a word is a u64 or a double, see dynm_cells. One that is default-made, or
 // made of a metric of another type or NULL, drops what is added.
 class Cells {
@@ -34,7 +45,7 @@ class Cells {
   [[gnu::always_inline]] void add_one(std::uint32_t word) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_one(Place::of(raw_, word))) add_u64_cold(raw_, word, 1);
+      if (!sequence_add_one(Place::of(raw_, word))) add_u64_cold(raw_.cold, word, 1);
       return;
     }
 #endif
@@ -45,7 +56,7 @@ class Cells {
   [[gnu::always_inline]] void add_u64(std::uint32_t word, std::uint64_t n) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_u64(Place::of(raw_, word), n)) add_u64_cold(raw_, word, n);
+      if (!sequence_add_u64(Place::of(raw_, word), n)) add_u64_cold(raw_.cold, word, n);
       return;
     }
 #endif
@@ -56,7 +67,7 @@ class Cells {
   [[gnu::always_inline]] void add_f64(std::uint32_t word, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_f64(Place::of(raw_, word), x)) add_f64_cold(raw_, word, x);
+      if (!sequence_add_f64(Place::of(raw_, word), x)) add_f64_cold(raw_.cold, word, x);
       return;
     }
 #endif
@@ -68,13 +79,12 @@ class Cells {
   [[gnu::always_inline]] void observe(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_one(Place::of(raw_, bucket))) return observe_cold(raw_, bucket, sum, x);
-      if (!sequence_add_f64(Place::of(raw_, sum), x)) add_f64_cold(raw_, sum, x);
+      if (!sequence_add_one(Place::of(raw_, bucket))) return observe_cold(raw_.cold, bucket, sum, x);
+      if (!sequence_add_f64(Place::of(raw_, sum), x)) add_f64_cold(raw_.cold, sum, x);
       return;
     }
 #endif
-    add_u64_shared(bucket, 1);
-    add_f64_shared(sum, x);
+    observe_shared(bucket, sum, x);
   }
 
   // Counts a value that an update left out; why is a dynm_dropped.
@@ -85,30 +95,29 @@ class Cells {
   DYNM_SHARED_INLINE void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
     if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
   }
-  DYNM_SHARED_INLINE void add_f64_shared(std::uint32_t word, double x) const noexcept {
-    if (raw_.shared == nullptr) return;
-    std::uint64_t seen = __atomic_load_n(raw_.shared + word, __ATOMIC_RELAXED), sum;
-    do {
-      double value;
-      std::memcpy(&value, &seen, sizeof value);
-      value += x;
-      std::memcpy(&sum, &value, sizeof sum);
-    } while (!__atomic_compare_exchange_n(raw_.shared + word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  [[gnu::always_inline]] void add_f64_shared(std::uint32_t word, double x) const noexcept {
+    if (raw_.shared != nullptr) add_double(raw_.shared + word, x);
+  }
+  DYNM_SHARED_INLINE void observe_shared(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
+    add_u64_shared(bucket, 1);
+    add_f64_shared(sum, x);
   }
 
-  // Where this CPU has no block yet.
-  [[gnu::cold, gnu::noinline]] static void add_u64_cold(const dynm_cells& cells, std::uint32_t word,
+  // Where this CPU has no block yet. Only what the library needs is handed over, in a register: handles whose address
+  // is never taken need no memory.
+  [[gnu::cold, gnu::noinline]] static void add_u64_cold(const void* cold, std::uint32_t word,
                                                         std::uint64_t n) noexcept {
+    const dynm_cells cells = {nullptr, 0, nullptr, cold};
     dynm_cells_add_u64_cold(&cells, word, n);
   }
-  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const dynm_cells& cells, std::uint32_t word,
-                                                        double x) noexcept {
+  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const void* cold, std::uint32_t word, double x) noexcept {
+    const dynm_cells cells = {nullptr, 0, nullptr, cold};
     dynm_cells_add_f64_cold(&cells, word, x);
   }
-  [[gnu::cold, gnu::noinline]] static void observe_cold(const dynm_cells& cells, std::uint32_t bucket,
-                                                        std::uint32_t sum, double x) noexcept {
-    dynm_cells_add_u64_cold(&cells, bucket, 1);
-    dynm_cells_add_f64_cold(&cells, sum, x);
+  [[gnu::cold, gnu::noinline]] static void observe_cold(const void* cold, std::uint32_t bucket, std::uint32_t sum,
+                                                        double x) noexcept {
+    add_u64_cold(cold, bucket, 1);
+    add_f64_cold(cold, sum, x);
   }
 
   dynm_cells raw_{};
@@ -174,6 +183,14 @@ class GaugeCell {
     std::size_t word;
     if (representation == DYNM_REPRESENTATION_FLOAT || !find(representation, word)) return false;
     __atomic_fetch_add(value(word), n, __ATOMIC_RELAXED);
+    return true;
+  }
+
+  // Adds to a value that is a double. Requires: no NaN, which the C function counts.
+  [[gnu::always_inline]] bool add_f64(double x) const noexcept {
+    std::size_t word;
+    if (!find(DYNM_REPRESENTATION_FLOAT, word)) return false;
+    add_double(value(word), x);
     return true;
   }
 

@@ -182,7 +182,8 @@ class Family {
   }
 
   /// As with(), and says why when the handle is private. Cost: after a failure memory for its message. Errors:
-  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was not registered).
+  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was
+  /// not registered).
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
   Result<M> try_with(const Texts&... values) const noexcept {
     const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
@@ -224,13 +225,20 @@ class Family {
   explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
 
   [[gnu::always_inline]] M look_up(detail::Values values) const noexcept {
-    const M* const known = core_ == nullptr ? &instead_ : core_->known(values);
-    return __builtin_expect(known != nullptr, 1) ? *known : look_up_new(values);
+    const M* known = core_ == nullptr ? &instead_ : core_->known(values);
+    if (__builtin_expect(known != nullptr, 1)) return *known;
+    Room room;
+    return *look_up_new(values, room);
   }
 
-  [[gnu::cold, gnu::noinline]] M look_up_new(detail::Values values) const noexcept {
-    M handle = instead_;
-    core_->with(values, handle);
+  // Room for a handle: one that is returned by a call would be in memory also where no call is made.
+  struct Room {
+    alignas(M) unsigned char bytes[sizeof(M)];
+  };
+
+  [[gnu::cold, gnu::noinline]] const M* look_up_new(detail::Values values, Room& room) const noexcept {
+    M* const handle = new (room.bytes) M(instead_);
+    core_->with(values, *handle);
     return handle;
   }
 

@@ -54,7 +54,7 @@ class Gauge {
   detail::GaugeCell cell_;
 };
 
-/// A fractional number that goes up and down. Updates: as Gauge's; add is a call.
+/// A fractional number that goes up and down. Updates: as Gauge's; adding takes a compare and exchange.
 ///
 /// The first handle that a process updates in a series decides whether its cell holds whole numbers, fractions or
 /// nanoseconds; what others set or add there is rounded to that.
@@ -66,7 +66,9 @@ class FloatGauge {
   }
 
   /// Adds `amount`; NaN is dropped and counted. As every update.
-  void add(double amount) const noexcept { ::dynm_gauge_add_f64(metric_, amount); }
+  void add(double amount) const noexcept {
+    if (!(amount == amount) || !cell_.add_f64(amount)) add_cold(amount);
+  }
   /// The same.
   void inc_by(double amount) const noexcept { add(amount); }
   /// Subtracts `amount`. As every update.
@@ -94,6 +96,7 @@ class FloatGauge {
   DYN_METRICS_HANDLE(FloatGauge, DYNM_GAUGE_F64);
   explicit FloatGauge(const dynm_metric* metric) noexcept : metric_(metric), cell_(metric) {}
   [[gnu::cold, gnu::noinline]] void set_cold(double value) const noexcept { ::dynm_gauge_set_f64(metric_, value); }
+  [[gnu::cold, gnu::noinline]] void add_cold(double amount) const noexcept { ::dynm_gauge_add_f64(metric_, amount); }
   detail::GaugeCell cell_;
 };
 

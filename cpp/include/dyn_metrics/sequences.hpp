@@ -10,7 +10,7 @@
 // Descriptors and handlers join the section group of the code around them ("?"): where the linker keeps one copy of an
 // inline function, it drops what belongs to the others, too. The numbers of the labels are local to each statement, so
 // inlining and link-time optimisation may repeat it. The abort handler is reached by a return from the kernel, which no
-// indirect-branch tracking (endbr64, bti) watches.
+// indirect-branch tracking (endbr64, bti) watches. The text is in the compilers' own syntax: not for -masm=intel.
 #ifndef DYN_METRICS_SEQUENCES_HPP
 #define DYN_METRICS_SEQUENCES_HPP
 

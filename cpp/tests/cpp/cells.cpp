@@ -101,7 +101,13 @@ void gauges_are_stored_once_they_have_their_cell(const dynm_registry* registry) 
   OK(dynm_gauge_set_i64(gauge, 5));
   CHECK(cell.store(DYNM_REPRESENTATION_INTEGER, 11) && cell.add(DYNM_REPRESENTATION_INTEGER, ~std::uint64_t{0}));
   CHECK(value_of(gauge).integer == 10 && cell.load(DYNM_REPRESENTATION_INTEGER, bits) && bits == 10);
-  CHECK(!cell.store(DYNM_REPRESENTATION_FLOAT, 1) && !cell.add(DYNM_REPRESENTATION_FLOAT, 1));
+  CHECK(!cell.store(DYNM_REPRESENTATION_FLOAT, 1) && !cell.add(DYNM_REPRESENTATION_FLOAT, 1) && !cell.add_f64(1));
+  const dynm_metric* const fraction = metric_of(registry, DYNM_GAUGE_F64, "inline_level");
+  const GaugeCell fraction_cell(fraction);
+  CHECK(!fraction_cell.add_f64(1));
+  OK(dynm_gauge_add_f64(fraction, 0.25));
+  CHECK(fraction_cell.add_f64(1.5) && !fraction_cell.add(DYNM_REPRESENTATION_FLOAT, 1));
+  CHECK(value_of(fraction).number == 1.75);
   CHECK(!none.store(DYNM_REPRESENTATION_INTEGER, 1) && !GaugeCell().add(DYNM_REPRESENTATION_INTEGER, 1));
   const pid_t child = fork();
   if (child == 0) _exit(cell.store(DYNM_REPRESENTATION_INTEGER, 9) ? 1 : 0);

@@ -10,6 +10,7 @@ extern "C" void inc_time(const DurationCounter& counter, std::int64_t n) { count
 extern "C" void set(const Gauge& gauge, std::int64_t value) { gauge.set(value); }
 extern "C" void add(const Gauge& gauge, std::int64_t value) { gauge.add(value); }
 extern "C" void set_float(const FloatGauge& gauge, double value) { gauge.set(value); }
+extern "C" void add_float(const FloatGauge& gauge, double value) { gauge.add(value); }
 extern "C" void observe(const Histogram& histogram, double value) { histogram.observe(value); }
 extern "C" void observe_tally(const Tally& tally, double value) { tally.observe(value); }
 // For comparison: it does call.
