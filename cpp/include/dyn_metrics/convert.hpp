@@ -73,9 +73,10 @@ struct MetricOptions {
     raw.max_series = options.max_series_;
     raw.flags = options.shared_ ? DYNM_SHARED : 0;
     if (options.bounds_) {
-      raw.bounds = options.bounds_->data();
+      // Not NULL, which would stand for the default: an empty list is the library's to refuse, and to count.
+      static constexpr double none = 0;
+      raw.bounds = options.bounds_->empty() ? &none : options.bounds_->data();
       raw.bound_count = options.bounds_->size();
-      if (options.bounds_->empty()) failure = {DYNM_BOUNDS, Message("options.bounds are empty, expected 1 to 256")};
     }
     check(check_text(options.name_, "options.name"));
     check(check_text(options.help_, "options.help"));

@@ -44,6 +44,17 @@ fn structures() -> Vec<(String, Vec<String>)> {
     found
 }
 
+/// Functions as the header declares them, each in a line.
+fn prototypes() -> String {
+    let text = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+    let (_, rest) = text.split_once("extern \"C\" {\n#endif").unwrap();
+    let (declared, _) = rest.split_once("#ifdef __cplusplus").unwrap();
+    let is_code = |line: &&str| !line.trim_start().starts_with(['/', '*']) && !line.trim().is_empty();
+    let code: Vec<_> = declared.lines().filter(is_code).map(str::trim).collect();
+    let functions: String = code.join(" ").replace("; ", ";\n");
+    functions.lines().map(|line| line.to_owned() + "\n").collect()
+}
+
 /// Sizes and offsets, as a C compiler sees them; `run` is what runs its programs.
 fn layout(cc: &str, run: &[&str]) -> String {
     let directory = directory();
@@ -64,7 +75,7 @@ fn layout(cc: &str, run: &[&str]) -> String {
 }
 
 #[test]
-fn symbols_and_structures_are_those_of_the_committed_list() {
+fn symbols_structures_and_functions_are_those_of_the_committed_list() {
     assert_committed(std::env::consts::ARCH, &layout("cc", &[]));
 }
 
@@ -81,8 +92,9 @@ fn structures_are_those_of_the_committed_list_for_aarch64() {
 fn assert_committed(architecture: &str, layout: &str) {
     let name = format!("abi/{architecture}-linux.txt");
     let made = format!(
-        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{layout}",
+        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{layout}\n# Functions\n{}",
         symbols().join("\n"),
+        prototypes()
     );
     let path = here().join(&name);
     if std::env::var_os("BLESS").is_some() {

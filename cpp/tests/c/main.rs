@@ -3,6 +3,7 @@
 
 mod abi;
 mod cells;
+mod conformance;
 mod face;
 mod install;
 mod library;
