@@ -16,9 +16,9 @@ have_nightly = { rustup component add --toolchain nightly miri rust-src; $(MIRI)
 # Tests with a sanitizer, which the standard library must be built with, too: in a directory of its own.
 sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 	cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --lib --tests
-comma := ,
 have_prometheus_cpp = pkg-config --exists prometheus-cpp-core
 bench_cpp = c++ -std=c++17 -O2 -Wall -Wextra -Wpedantic -Wshadow -Werror -Icpp/include benches/cpp/*.cpp
+comma := ,
 skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help

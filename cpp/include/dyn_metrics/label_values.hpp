@@ -48,7 +48,8 @@ struct Secret {
 
   static Secret of(std::size_t place) noexcept {
     const auto* const random = reinterpret_cast<const char*>(getauxval(AT_RANDOM));
-    std::uint64_t drawn[4], seed = random == nullptr ? 0 : word(random), step = random == nullptr ? 0 : word(random + 8);
+    const std::uint64_t seed = random == nullptr ? 0 : word(random), step = random == nullptr ? 0 : word(random + 8);
+    std::uint64_t drawn[4];
     for (std::size_t n = 0; n < 4; n++) drawn[n] = fold(seed ^ multiplier * (4 * place + n + 1), step ^ multiplier);
     return {drawn[0], drawn[1], drawn[2], drawn[3]};
   }

@@ -144,7 +144,8 @@ class SeriesCache {
     for (std::size_t step = 0; step < probes; step++) {
       const Entry* const entry = table.slot(hash, step).load(std::memory_order_acquire);  // pairs with: Table::put()
       if (entry == nullptr) return nullptr;
-      if (entry->hash == static_cast<std::uint32_t>(hash) && entry->is_of(values.data(), values.size())) return &entry->handle;
+      if (entry->hash != static_cast<std::uint32_t>(hash)) continue;
+      if (entry->is_of(values.data(), values.size())) return &entry->handle;
     }
     return nullptr;
   }
