@@ -10,6 +10,8 @@
 //! | `metric` | `Metric`, the classes' base: `labels()` |
 //! | `identity` | the cache in front of `labels()` |
 //! | `counter` | the classes |
+//! | `prometheus` | what stands behind prometheus_client's metric objects |
+//! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
 //! | `value` | words of series, for code that brings its own metric classes |
 //!
 //! Every class is frozen, and what changes in it is an atomic or is set once: nothing here relies on the
@@ -20,6 +22,8 @@ mod counter;
 mod errors;
 mod identity;
 mod metric;
+mod prometheus;
+mod prometheus_segment;
 mod registry;
 mod spec;
 mod value;
@@ -33,6 +37,10 @@ mod _native {
     use crate::counter::Counter;
     #[pymodule_export]
     use crate::metric::Metric;
+    #[pymodule_export]
+    use crate::prometheus::{PrometheusBinder, PrometheusStates, PrometheusValue};
+    #[pymodule_export]
+    use crate::prometheus_segment::SegmentReader;
     #[pymodule_export]
     use crate::registry::Registry;
     #[pymodule_export]
