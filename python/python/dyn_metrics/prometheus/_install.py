@@ -196,7 +196,8 @@ def _adopt(metric: Any) -> None:
     elif not isinstance(getattr(metric, "_value", getattr(metric, "_sum", None)), _values.Value):
         new = _values.values_of(metric)
         old = {name: getattr(metric, name) for name in new}
-        vars(metric).update(new)
+        for name, value in new.items():
+            setattr(metric, name, value)
         for name in new:
             several = zip(old[name], new[name]) if name == "_buckets" else [(old[name], new[name])]
             for before, after in several:

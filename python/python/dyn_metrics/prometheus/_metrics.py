@@ -25,14 +25,15 @@ class Counter(_Named, _theirs.Counter):
     """A counter whose total over all processes is in the segment; see ``prometheus_client.Counter``."""
 
     def _metric_init(self) -> None:
-        vars(self).update(_values.values_of(self), _created=time.time())
+        _values.renew(self)
+        self._created = time.time()
 
 
 class Gauge(_Named, _theirs.Gauge):
     """A gauge with this process's value in the segment; see ``prometheus_client.Gauge``."""
 
     def _metric_init(self) -> None:
-        vars(self).update(_values.values_of(self))
+        _values.renew(self)
 
     def set_function(self, f: Callable[[], float]) -> None:
         """Take the value from a callback, in this process; nobody can call it from outside."""
@@ -44,14 +45,16 @@ class Summary(_Named, _theirs.Summary):
     """Count and sum of all processes' observations in the segment; see ``prometheus_client.Summary``."""
 
     def _metric_init(self) -> None:
-        vars(self).update(_values.values_of(self), _created=time.time())
+        _values.renew(self)
+        self._created = time.time()
 
 
 class Histogram(_Named, _theirs.Histogram):
     """A histogram over all processes in the segment; see ``prometheus_client.Histogram``."""
 
     def _metric_init(self) -> None:
-        vars(self).update(_values.values_of(self), _created=time.time())
+        _values.renew(self)
+        self._created = time.time()
 
 
 class Info(_Named, _theirs.Info):

@@ -21,8 +21,6 @@ _binder = _native.PrometheusBinder()
 _refused: set[str] = set()
 _under_construction = threading.local()
 
-Labels = "list[tuple[str, str]]"
-
 
 def use(registry: Registry | None) -> None:
     """Bind what is made from now on to `registry`; None: to the default one."""
@@ -148,6 +146,12 @@ def values_of(metric: Any) -> dict[str, Any]:
         total = make("_sum")
         return {"_sum": total, "_buckets": [make("_bucket", repr(bound)) for bound in metric._upper_bounds]}
     return {}
+
+
+def renew(metric: Any) -> None:
+    """Give a metric object of prometheus_client new values."""
+    for name, value in values_of(metric).items():
+        setattr(metric, name, value)
 
 
 def publish_info(metric: Any, facts: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from dyn_metrics import Registry
 from dyn_metrics.prometheus import _values
 
 WAY = os.environ["DROP_IN_WAY"]
+# What "touches a metric" means: binds a value to the segment or collects it.
 _results: dict[str, dict[str, object]] = {}
 _touched = False
 
