@@ -100,8 +100,8 @@ impl Amount {
 /// The number in an object whose type is exactly `float` or `int`, if 64 bits hold it. Runs no Python code.
 #[inline(always)]
 pub(crate) fn plain_amount(object: Borrowed<'_, '_, PyAny>) -> Option<Amount> {
-    if let Ok(float) = object.cast_exact::<PyFloat>() {
-        return Some(Amount::Fraction(float.value()));
+    if object.is_exact_instance_of::<PyFloat>() {
+        return object.cast_exact::<PyFloat>().ok().map(|float| Amount::Fraction(float.value()));
     }
     plain_int(object).map(Amount::Whole)
 }

@@ -134,7 +134,7 @@ impl Counter {
     }
 }
 
-update_lane!(CounterInc: Counter.c"inc", |counter, given| {
+update_lane!(CounterInc: Counter.c"inc", 0, |counter, given| {
     let whole = counter.whole.as_ref()?;
     match given {
         [] => whole.inc(),
@@ -204,7 +204,7 @@ impl IntCounter {
     }
 }
 
-update_lane!(IntCounterInc: IntCounter.c"inc", |counter, given| {
+update_lane!(IntCounterInc: IntCounter.c"inc", 0, |counter, given| {
     let counter = counter.0.as_ref()?;
     match given {
         [] => counter.inc(),
@@ -282,7 +282,7 @@ impl DurationCounter {
     }
 }
 
-update_lane!(DurationCounterInc: DurationCounter.c"inc", |counter, given| {
+update_lane!(DurationCounterInc: DurationCounter.c"inc", 1, |counter, given| {
     let [one] = given else { return None };
     let (is_negative, length): (bool, Duration) = args::duration(plain_f64(*one)?)?;
     (!is_negative).then(|| counter.0.as_ref().map(|counter| counter.inc_by(length)))?

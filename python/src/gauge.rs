@@ -145,13 +145,13 @@ impl Gauge {
     }
 }
 
-update_lane!(GaugeSet: Gauge.c"set", |gauge, given| {
+update_lane!(GaugeSet: Gauge.c"set", 1, |gauge, given| {
     let [one] = given else { return None };
     let value = plain_f64(*one)?;
     gauge.0.as_ref().map(|gauge| gauge.set(value))
 });
 
-update_lane!(GaugeInc: Gauge.c"inc", |gauge, given| {
+update_lane!(GaugeInc: Gauge.c"inc", 0, |gauge, given| {
     let gauge = gauge.0.as_ref()?;
     match given {
         [] => gauge.inc(),
@@ -161,7 +161,7 @@ update_lane!(GaugeInc: Gauge.c"inc", |gauge, given| {
     Some(())
 });
 
-update_lane!(GaugeDec: Gauge.c"dec", |gauge, given| {
+update_lane!(GaugeDec: Gauge.c"dec", 0, |gauge, given| {
     let gauge = gauge.0.as_ref()?;
     match given {
         [] => gauge.dec(),
@@ -238,13 +238,13 @@ impl IntGauge {
     }
 }
 
-update_lane!(IntGaugeSet: IntGauge.c"set", |gauge, given| {
+update_lane!(IntGaugeSet: IntGauge.c"set", 1, |gauge, given| {
     let [one] = given else { return None };
     let value = plain_int(*one)?;
     gauge.0.as_ref().map(|gauge| gauge.set(value))
 });
 
-update_lane!(IntGaugeInc: IntGauge.c"inc", |gauge, given| {
+update_lane!(IntGaugeInc: IntGauge.c"inc", 0, |gauge, given| {
     let gauge = gauge.0.as_ref()?;
     match given {
         [] => gauge.inc(),
@@ -254,7 +254,7 @@ update_lane!(IntGaugeInc: IntGauge.c"inc", |gauge, given| {
     Some(())
 });
 
-update_lane!(IntGaugeDec: IntGauge.c"dec", |gauge, given| {
+update_lane!(IntGaugeDec: IntGauge.c"dec", 0, |gauge, given| {
     let gauge = gauge.0.as_ref()?;
     match given {
         [] => gauge.dec(),

@@ -107,7 +107,7 @@ impl Histogram {
     }
 }
 
-update_lane!(HistogramObserve: Histogram.c"observe", |histogram, given| {
+update_lane!(HistogramObserve: Histogram.c"observe", 1, |histogram, given| {
     let [one] = given else { return None };
     let value = plain_f64(*one)?;
     histogram.0.as_ref().map(|histogram| histogram.observe(value))
@@ -178,7 +178,7 @@ impl Summary {
     }
 }
 
-update_lane!(SummaryObserve: Summary.c"observe", |summary, given| {
+update_lane!(SummaryObserve: Summary.c"observe", 1, |summary, given| {
     let [one] = given else { return None };
     let value = plain_f64(*one)?;
     summary.0.as_ref().map(|summary| summary.observe(value))

@@ -29,6 +29,10 @@ pub(crate) trait Lane: 'static {
     /// The method's name.
     const NAME: &'static CStr;
 
+    /// How many arguments most calls have, none where that differs: only those are looked at in the lane's own
+    /// function, which then needs few registers.
+    const MOSTLY: Option<usize>;
+
     /// Does the call, if it is one of those that the lane knows; never panics, for nothing would catch it.
     fn take<'py>(
         this: &Self::Class,
@@ -40,15 +44,17 @@ pub(crate) trait Lane: 'static {
     fn usual() -> &'static PyOnceLock<Py<PyAny>>;
 }
 
-/// Declares a lane of `Class.name` that calls `take(&Class, arguments)`, which gives `Some(())` when it is done.
+/// Declares a lane of `Class.name`, mostly called with so many arguments, that calls `take(&Class, arguments)`,
+/// which gives `Some(())` when it is done.
 macro_rules! update_lane {
-    ($Lane:ident: $Class:ident . $name:literal, $take:expr) => {
+    ($Lane:ident: $Class:ident . $name:literal, $mostly:literal, $take:expr) => {
         /// A lane; see `lane`.
         pub(crate) struct $Lane;
 
         impl $crate::lane::Lane for $Lane {
             type Class = $Class;
             const NAME: &'static std::ffi::CStr = $name;
+            const MOSTLY: Option<usize> = Some($mostly);
 
             #[inline(always)]
             fn take<'py>(
@@ -106,25 +112,64 @@ unsafe extern "C" fn enter<L: Lane>(
     nargs: ffi::Py_ssize_t,
     kwnames: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    let count = L::MOSTLY.unwrap_or(nargs as usize);
+    if kwnames.is_null() && nargs as usize == count {
+        // SAFETY: as the caller promises.
+        if let Some(result) = unsafe { take::<L>(slf, args, count) } {
+            return result.into_ptr();
+        }
+    }
+    // SAFETY: as the caller promises.
+    unsafe { refer::<L>(slf, args, nargs, kwnames) }
+}
+
+/// Does a call without keywords, if the lane knows it.
+///
+/// # Safety
+/// As [`enter`].
+#[inline(always)]
+unsafe fn take<L: Lane>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+) -> Option<Py<PyAny>> {
     // SAFETY: the thread is attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: an object, which the caller holds until this returns.
     let this = unsafe { Borrowed::from_ptr(py, slf) };
+    // SAFETY: the descriptor has checked that it is an instance of the class.
+    let instance = unsafe { this.cast_unchecked::<L::Class>() };
     // SAFETY: as the caller promises.
-    let given = unsafe { arguments(py, args, nargs as usize) };
-    if kwnames.is_null() {
-        // SAFETY: the descriptor has checked that it is an instance of the class.
-        let instance = unsafe { this.cast_unchecked::<L::Class>() };
-        if let Some(result) = L::take(instance.get(), given, py) {
+    L::take(instance.get(), unsafe { arguments(py, args, count) }, py)
+}
+
+/// Does every other call: what the lane doesn't know by the method that PyO3 made.
+///
+/// # Safety
+/// As [`enter`].
+#[inline(never)]
+unsafe extern "C" fn refer<L: Lane>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    if kwnames.is_null() && L::MOSTLY.is_some_and(|count| nargs as usize != count) {
+        // SAFETY: as the caller promises.
+        if let Some(result) = unsafe { take::<L>(slf, args, nargs as usize) } {
             return result.into_ptr();
         }
     }
+    // SAFETY: the thread is attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: an object, which the caller holds until this returns.
+    let this = unsafe { Borrowed::from_ptr(py, slf) };
     // SAFETY: null, or an object, which the caller holds until this returns.
     let names = unsafe { Borrowed::from_ptr_or_opt(py, kwnames) };
     let named = names.as_ref().map_or(0, |names| names.len().unwrap_or(0));
     // SAFETY: behind the arguments stand the values of those with names.
     let all = unsafe { arguments(py, args, nargs as usize + named) };
-    leave::<L>(this, all.split_at(nargs as usize), names)
+    call::<L>(this, all.split_at(nargs as usize), names)
 }
 
 /// Arguments as they lie.
@@ -144,9 +189,9 @@ unsafe fn arguments<'a, 'py>(
     unsafe { slice::from_raw_parts(args.cast(), count) }
 }
 
-/// Has the method that PyO3 made do the call.
+/// Calls the method that PyO3 made.
 #[cold]
-fn leave<L: Lane>(
+fn call<L: Lane>(
     this: Borrowed<'_, '_, PyAny>,
     (given, named): (&[Borrowed<'_, '_, PyAny>], &[Borrowed<'_, '_, PyAny>]),
     names: Option<Borrowed<'_, '_, PyAny>>,

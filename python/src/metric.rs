@@ -278,6 +278,7 @@ pub(crate) struct Labels;
 impl Lane for Labels {
     type Class = Metric;
     const NAME: &'static CStr = c"labels";
+    const MOSTLY: Option<usize> = None;
 
     #[inline(always)]
     fn take<'py>(this: &Metric, given: &[Borrowed<'_, 'py, PyAny>], py: Python<'py>) -> Option<Py<PyAny>> {

@@ -109,7 +109,7 @@ impl Value {
     }
 }
 
-update_lane!(ValueInc: Value.c"inc", |value, given| {
+update_lane!(ValueInc: Value.c"inc", 1, |value, given| {
     match given {
         [] => value.add_whole(1),
         [one] => match plain_amount(*one)? {
@@ -121,7 +121,7 @@ update_lane!(ValueInc: Value.c"inc", |value, given| {
     Some(())
 });
 
-update_lane!(ValueSet: Value.c"set", |value, given| {
+update_lane!(ValueSet: Value.c"set", 1, |value, given| {
     let ([one], Word::Gauge(gauge)) = (given, &value.word) else { return None };
     gauge.set(plain_f64(*one)?);
     Some(())
