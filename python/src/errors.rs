@@ -82,6 +82,11 @@ pub(crate) fn raise(py: Python<'_>, error: &Error, metric: Option<&str>) -> PyEr
     }
 }
 
+/// The exception for a segment that is not where it was.
+pub(crate) fn segment_not_found(py: Python<'_>, text: String) -> PyErr {
+    not_found(py, ENOENT, text)
+}
+
 /// As much of a name as the texts of errors show at least.
 pub(crate) fn shortened(name: &str) -> String {
     name.chars().take(64).collect()

@@ -1,38 +1,38 @@
-//! The cache in front of `labels()`: from the objects that were given to the child they led to.
+//! The cache in front of `labels()`: from the text objects that were given to the child they led to.
 //!
-//! The objects themselves are compared, not what they say: two addresses instead of two texts. The cache
-//! keeps them alive, so an address never comes to mean another text. Nothing is ever replaced, so a look-up
-//! takes no lock: a slot that was written once stays. What finds no slot is found by its text.
-#![allow(clippy::disallowed_types, reason = "words of this process, never in the segment")]
+//! The objects themselves are compared, not what they say: an address instead of a text. The cache keeps them
+//! alive, so an address never comes to mean another text. Nothing in it is ever replaced, so a look-up takes
+//! no lock. What finds no slot is found by what it says.
 
 use std::sync::OnceLock;
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// Most labels whose objects are compared.
 pub(crate) const MOST: usize = 4;
-/// Slots that an entry may be in, in each table.
+/// Slots of a table that an entry may be in.
 const PROBES: usize = 4;
 /// Slots of the first table; each further one has eight times as many.
 const FIRST: usize = 16;
 const TABLES: u32 = 4;
 
-/// The arguments of a call: absent ones are `None`.
-pub(crate) type Given<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MOST];
+/// Addresses of the objects; 0 where there is none.
+type Key = [usize; MOST];
 
 struct Entry {
-    addresses: [usize; MOST],
-    _alive: [Option<Py<PyAny>>; MOST],
+    key: Key,
     child: Py<PyAny>,
+    _alive: Py<PyTuple>,
 }
 
-#[derive(Default)]
 struct Table {
     slots: Box<[OnceLock<Entry>]>,
     next: OnceLock<Box<Table>>,
 }
 
-/// From label objects to children.
+/// From text objects to children.
 pub(crate) struct Identities(Table);
 
 impl Table {
@@ -43,19 +43,13 @@ impl Table {
 
     #[inline(always)]
     fn window(&self, hash: usize) -> impl Iterator<Item = &OnceLock<Entry>> {
-        (0..PROBES).map(move |step| &self.slots[(hash + step) & (self.slots.len() - 1)])
+        (0..PROBES).filter_map(move |step| self.slots.get((hash + step) & (self.slots.len() - 1)))
     }
 }
 
 #[inline(always)]
-fn addresses(given: &Given<'_, '_>) -> [usize; MOST] {
-    given.map(|object| object.map_or(0, |object| object.as_ptr().addr()))
-}
-
-/// Objects lie at multiples of 16.
-#[inline(always)]
-fn hash(addresses: &[usize; MOST]) -> usize {
-    let [a, b, c, d] = *addresses;
+fn hash(key: &Key) -> usize {
+    let [a, b, c, d] = *key;
     let mixed = a ^ b.rotate_left(21) ^ c.rotate_left(42) ^ d.rotate_left(11);
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
 }
@@ -67,14 +61,17 @@ impl Identities {
 
     /// The child that these objects led to before.
     #[inline(always)]
-    pub(crate) fn get(&self, given: &Given<'_, '_>) -> Option<&Py<PyAny>> {
-        let addresses = addresses(given);
-        let hash = hash(&addresses);
+    pub(crate) fn get(&self, given: &[Borrowed<'_, '_, PyAny>]) -> Option<&Py<PyAny>> {
+        let mut key = Key::default();
+        for (address, object) in key.get_mut(..given.len())?.iter_mut().zip(given) {
+            *address = object.as_ptr().addr();
+        }
+        let hash = hash(&key);
         let mut table = &self.0;
         loop {
             for slot in table.window(hash) {
                 let entry = slot.get()?;
-                if entry.addresses == addresses {
+                if entry.key == key {
                     return Some(&entry.child);
                 }
             }
@@ -83,11 +80,13 @@ impl Identities {
     }
 
     /// Remembers that these objects lead to `child`, if there is room.
-    pub(crate) fn put(&self, given: &Given<'_, '_>, child: &Bound<'_, PyAny>) {
-        let addresses = addresses(given);
-        let hash = hash(&addresses);
-        let alive = given.map(|object| object.map(|object| object.to_owned().unbind()));
-        let mut entry = Entry { addresses, _alive: alive, child: child.clone().unbind() };
+    pub(crate) fn put(&self, given: &Bound<'_, PyTuple>, child: &Bound<'_, PyAny>) {
+        let mut key = Key::default();
+        for (address, object) in key.iter_mut().zip(given) {
+            *address = object.as_ptr().addr();
+        }
+        let hash = hash(&key);
+        let mut entry = Entry { key, child: child.clone().unbind(), _alive: given.clone().unbind() };
         let mut table = &self.0;
         for number in 1..=TABLES {
             for slot in table.window(hash) {
@@ -96,10 +95,9 @@ impl Identities {
                     Err(back) => entry = back,
                 }
             }
-            if number == TABLES {
-                return;
+            if number < TABLES {
+                table = table.next.get_or_init(|| Box::new(Table::new(number)));
             }
-            table = table.next.get_or_init(|| Box::new(Table::new(number)));
         }
     }
 }

@@ -4,8 +4,9 @@ use dyn_metrics::raw::{self, Number, Representation};
 use dyn_metrics::{Counter, FloatCounter, FloatGauge, GaugeMode, Histogram, Opts, Tally};
 use pyo3::prelude::*;
 
-use crate::args::{Amount, amount};
+use crate::args::{Amount, amount, number, plain_amount, plain_f64};
 use crate::errors::{invalid_value, raise};
+use crate::lane::update_lane;
 use crate::registry::Registry;
 
 /// What a word belongs to.
@@ -68,7 +69,7 @@ impl Value {
             self.add_whole(1);
             return Ok(());
         };
-        match self::amount(given, &|| self.name.clone())? {
+        match self::amount(given, &self.name)? {
             Amount::Whole(n) => match u64::try_from(n) {
                 Ok(n) => self.add_whole(n),
                 Err(_) => self.add(n as f64),
@@ -78,19 +79,15 @@ impl Value {
         Ok(())
     }
 
-    /// Sets a gauge. See the stub.
+    /// Sets a gauge; another word can't be set. See the stub.
     #[pyo3(signature = (value, timestamp=None))]
-    fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
+    fn set(&self, value: &Bound<'_, PyAny>, timestamp: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let _ = timestamp; // a gauge of mode mostrecent takes the time itself
-        match &self.word {
-            Word::Gauge(gauge) => gauge.set(value),
-            _ => {
-                return Err(invalid_value(
-                    py,
-                    format!("metric {:?}: can't be set, only a gauge can", self.name),
-                ));
-            }
-        }
+        let Word::Gauge(gauge) = &self.word else {
+            let text = format!("metric {:?}: found a call of set(), which only a gauge has", self.name);
+            return Err(invalid_value(value.py(), text));
+        };
+        gauge.set(number(value, &self.name)?);
         Ok(())
     }
 
@@ -111,6 +108,24 @@ impl Value {
         }
     }
 }
+
+update_lane!(ValueInc: Value.c"inc", 1, |value, given| {
+    match given {
+        [] => value.add_whole(1),
+        [one] => match plain_amount(*one)? {
+            Amount::Whole(n) if n >= 0 => value.add_whole(n as u64),
+            other => value.add(other.as_f64()),
+        },
+        _ => return None,
+    }
+    Some(())
+});
+
+update_lane!(ValueSet: Value.c"set", 1, |value, given| {
+    let ([one], Word::Gauge(gauge)) = (given, &value.word) else { return None };
+    gauge.set(plain_f64(*one)?);
+    Some(())
+});
 
 /// The words of a series. See the stub.
 #[pyfunction]

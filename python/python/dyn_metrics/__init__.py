@@ -1,7 +1,88 @@
 """Metrics of many processes in one shared-memory segment."""
 
-from ._native import Counter, Metric, Registry
-from .errors import *  # noqa: F403
-from .errors import __all__ as _errors
+from ._native import (
+    REGISTRY,
+    Counter,
+    DurationCounter,
+    DurationGauge,
+    Enum,
+    ExceptionCounter,
+    Gauge,
+    Histogram,
+    Info,
+    InprogressTracker,
+    IntCounter,
+    IntGauge,
+    Metric,
+    Registry,
+    Summary,
+    Timer,
+)
+from .errors import (
+    ConflictError,
+    DynMetricsError,
+    InvalidTypeError,
+    InvalidValueError,
+    SegmentBusyError,
+    SegmentError,
+    SegmentFullError,
+    SegmentNotFoundError,
+    SegmentPermissionError,
+)
 
-__all__ = ["Counter", "Metric", "Registry", *_errors]
+__all__ = [
+    "REGISTRY",
+    "ConflictError",
+    "Counter",
+    "DurationCounter",
+    "DurationGauge",
+    "DynMetricsError",
+    "Enum",
+    "ExceptionCounter",
+    "Gauge",
+    "Histogram",
+    "Info",
+    "InprogressTracker",
+    "IntCounter",
+    "IntGauge",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "Metric",
+    "Registry",
+    "SegmentBusyError",
+    "SegmentError",
+    "SegmentFullError",
+    "SegmentNotFoundError",
+    "SegmentPermissionError",
+    "Summary",
+    "Timer",
+    "generate_latest",
+    "snapshot",
+]
+
+
+def generate_latest(registry: Registry = REGISTRY) -> bytes:
+    """The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix.
+
+    Cost: reads the whole segment; other threads of Python go on meanwhile. Errors: :class:`SegmentError`.
+
+    >>> Counter("doc_pages", "Pages").inc()
+    >>> b"doc_pages_total 1" in generate_latest()
+    True
+    """
+    return registry.generate_latest()
+
+
+def snapshot(registry: Registry = REGISTRY) -> "dict[str, dict[str, object]]":
+    """The segment as plain dicts, over all processes: from each family's exposed name to what it is.
+
+    A family has ``name``, ``type`` (counter, gauge, histogram, summary, info, stateset), ``documentation``,
+    ``unit``, ``level`` and ``series``, and gauges and state sets ``multiprocess_mode``. Each of the series has
+    ``labels`` and, by type, ``value``, ``count`` and ``sum``, ``buckets`` (from upper bound to observations, not
+    cumulative) or ``states``. Cost and errors: as :func:`generate_latest`.
+
+    >>> Counter("doc_hits", "Hits", ["path"]).labels("/").inc(3)
+    >>> snapshot()["doc_hits_total"]["series"]
+    [{'labels': {'path': '/'}, 'value': 3}]
+    """
+    return registry.snapshot()
