@@ -28,11 +28,12 @@ def main() -> None:
     os.environ["DYN_METRICS_PROMETHEUS"] = "1"
     install()
     sys.argv = arguments
+    directory = os.getcwd() if module else os.path.dirname(os.path.abspath(arguments[0]))
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[0] = directory
     if module:
-        sys.path[0] = os.getcwd()
         runpy.run_module(module[0], run_name="__main__", alter_sys=True)
     else:
-        sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))
         runpy.run_path(arguments[0], run_name="__main__")
 
 
