@@ -71,9 +71,12 @@ async def ask(app):
     async def send(message):
         sent.append(message)
 
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-    await app(scope, None, send)
-    return sent[-1]["body"].decode()
+    await app(scope, receive, send)
+    return "".join(m.get("body", b"").decode() for m in sent)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._install import install, is_installed, uninstall
+from ._modules import SUBMODULES, install_finder, theirs_named
 
 if TYPE_CHECKING:
     from prometheus_client import *  # noqa: F403
@@ -28,41 +29,24 @@ _OWN = ["install", "is_installed", "uninstall"]
 _METRICS = ["Counter", "Enum", "Gauge", "Histogram", "Info", "Summary"]
 
 
-def _theirs(module: str = "") -> Any:
-    try:
-        return importlib.import_module("prometheus_client" + module)
-    except ModuleNotFoundError as error:
-        if error.name != "prometheus_client":
-            raise
-        text = "dyn_metrics.prometheus needs prometheus_client: pip install 'dyn-metrics[prometheus]'"
-        raise ModuleNotFoundError(text, name="prometheus_client") from None
-
-
 def __getattr__(name: str) -> Any:
     if name == "__all__":
-        return [*_theirs().__all__, *_OWN]
-    if name.startswith("__"):
+        return [*theirs_named().__all__, *_OWN]
+    # Nor do the import system's questions about our own submodules lead to prometheus_client.
+    if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _METRICS:
-        _theirs()
+        theirs_named()
         from . import _metrics
 
         return getattr(_metrics, name)
-    from ._modules import SUBMODULES
-
     if name in SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    return getattr(_theirs(), name)
+    return getattr(theirs_named(), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*_theirs().__all__, *_OWN})
+    return sorted({*theirs_named().__all__, *_OWN})
 
 
-def _find_submodules() -> None:
-    from . import _modules
-
-    _modules.install_finder()
-
-
-_find_submodules()
+install_finder()

@@ -39,6 +39,17 @@ SUBMODULES = [
 ]
 
 
+def theirs_named(submodule: str = "") -> types.ModuleType:
+    """Import prometheus_client, or one of its submodules; say what to do where it is not there."""
+    try:
+        return importlib.import_module("prometheus_client" + submodule)
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        text = "dyn_metrics.prometheus needs prometheus_client: pip install 'dyn-metrics[prometheus]'"
+        raise ModuleNotFoundError(text, name=error.name) from None
+
+
 class _Overlay(types.ModuleType):
     """A module that differs from another one in some names; everything else is read and set there."""
 
@@ -86,7 +97,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         rest = spec.name.removeprefix(_PREFIX)
-        theirs = importlib.import_module("prometheus_client." + rest)
+        theirs = theirs_named("." + rest)
         own = _own_names(rest)
         if not own:
             spec.loader_state = theirs.__spec__
