@@ -19,10 +19,15 @@ pub(crate) fn shown(object: &Bound<'_, PyAny>) -> String {
     object.repr().map_or_else(|_| type_name(object), |text| text.to_string_lossy().into_owned())
 }
 
+/// What an error is about, at its beginning: a metric's name, or a call such as `Registry()`.
+fn subject(metric: &str) -> String {
+    if metric.ends_with("()") { metric.to_owned() } else { format!("metric {metric:?}") }
+}
+
 /// The error for an argument of the wrong type.
 pub(crate) fn wrong_type(metric: &str, what: &str, found: &Bound<'_, PyAny>, expected: &str) -> PyErr {
-    let found_type = type_name(found);
-    invalid_type(found.py(), format!("metric {metric:?}: {what}: found {found_type}, expected {expected}"))
+    let (subject, found_type) = (subject(metric), type_name(found));
+    invalid_type(found.py(), format!("{subject}: {what}: found {found_type}, expected {expected}"))
 }
 
 /// The text `object`, which is `what` of `metric`.
@@ -31,8 +36,8 @@ pub(crate) fn text(object: &Bound<'_, PyAny>, what: &str, metric: &str) -> PyRes
         return Err(wrong_type(metric, what, object, "str"));
     };
     string.to_str().map(str::to_owned).map_err(|_| {
-        let text =
-            format!("metric {metric:?}: {what}: found surrogates, expected text that UTF-8 can encode");
+        let subject = subject(metric);
+        let text = format!("{subject}: {what}: found surrogates, expected text that UTF-8 can encode");
         invalid_value(object.py(), text)
     })
 }

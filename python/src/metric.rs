@@ -263,12 +263,12 @@ impl Metric {
 /// Makes a metric anew; what pickled ones call.
 #[pyfunction]
 pub(crate) fn rebuild<'py>(
-    class: &Bound<'py, PyType>,
+    class_: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
     options: &Bound<'py, PyDict>,
     labelvalues: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let metric = class.call(args, Some(options))?;
+    let metric = class_.call(args, Some(options))?;
     if labelvalues.is_empty() { Ok(metric) } else { metric.call_method1("labels", labelvalues) }
 }
 

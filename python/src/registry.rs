@@ -7,7 +7,7 @@ use dyn_metrics::{Builder, DEFAULT_PATH, Error};
 use dyn_metrics_layout::name::{check_label_name, check_metric_name};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyString, PyTuple};
 
 use crate::args::{label_pairs, shown, text};
 use crate::errors::{invalid_type, invalid_value, raise};
@@ -71,9 +71,12 @@ fn option(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Set> {
     let metric = "Registry()";
     let found = || format!("Registry(): option {name}: found {}", shown(value));
     let number = |most: u64| {
-        let value: Option<u64> = value.extract().ok();
+        if !value.is_instance_of::<PyInt>() {
+            return Err(invalid_type(py, format!("{}, expected an int", found())));
+        }
+        let given: Option<u64> = value.extract().ok();
         let range = || invalid_value(py, format!("{}, expected 0 to {most}", found()));
-        value.filter(|value| *value <= most).ok_or_else(range)
+        given.filter(|given| *given <= most).ok_or_else(range)
     };
     let small = || number(u32::MAX.into()).map(|value| value as u32);
     let flag =
@@ -268,7 +271,7 @@ impl Registry {
     }
 
     /// A `Counter` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
     fn counter<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -278,7 +281,7 @@ impl Registry {
     }
 
     /// An `IntCounter` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
     fn int_counter<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -288,7 +291,7 @@ impl Registry {
     }
 
     /// A `DurationCounter` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
     fn duration_counter<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -298,7 +301,7 @@ impl Registry {
     }
 
     /// A `Gauge` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
     fn gauge<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -308,7 +311,7 @@ impl Registry {
     }
 
     /// An `IntGauge` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
     fn int_gauge<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -318,7 +321,7 @@ impl Registry {
     }
 
     /// A `DurationGauge` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
     fn duration_gauge<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -328,7 +331,7 @@ impl Registry {
     }
 
     /// A `Histogram` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, buckets=None, level=0, max_series=None, shared=False)")]
     fn histogram<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -338,7 +341,7 @@ impl Registry {
     }
 
     /// A `Summary` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
     fn summary<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -348,7 +351,7 @@ impl Registry {
     }
 
     /// An `Info` in this registry; takes its arguments.
-    #[pyo3(signature = (*args, **keywords))]
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
     fn info<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -358,7 +361,7 @@ impl Registry {
     }
 
     /// An `Enum` in this registry; takes its arguments.
-    #[pyo3(name = "enum", signature = (*args, **keywords))]
+    #[pyo3(name = "enum", signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, states=(), multiprocess_mode='livemostrecent', keep_dead=0, level=0, max_series=None, shared=False)")]
     fn enum_<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,

@@ -32,12 +32,12 @@ impl Spec {
     ) -> PyResult<Self> {
         let py = arguments.py();
         let registry = registry(arguments)?;
-        let parts = ["namespace", "subsystem", "name"].map(|part| arguments.text(part, arguments.class()));
+        let class = format!("{}()", arguments.class());
+        let parts = ["namespace", "subsystem", "name"].map(|part| arguments.text(part, &class));
         let [namespace, subsystem, name] = parts;
         let name = name?;
         if name.is_empty() {
-            let class = arguments.class();
-            return Err(invalid_value(py, format!("{class}(): name: found an empty one, expected a name")));
+            return Err(invalid_value(py, format!("{class}: name: found an empty one, expected a name")));
         }
         let unit = arguments.text("unit", &name)?;
         let own_name = full_name(kind, [&namespace?, &subsystem?], &name, &unit);

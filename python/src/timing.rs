@@ -131,11 +131,12 @@ impl ExceptionCounter {
     fn __exit__(
         &self,
         py: Python<'_>,
-        class: &Bound<'_, PyAny>,
+        class_: &Bound<'_, PyAny>,
         exception: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        if !class.is_none() && exception.is_instance(self.exceptions.bind(py))? {
+        let _ = traceback;
+        if !class_.is_none() && exception.is_instance(self.exceptions.bind(py))? {
             self.counter.inc();
         }
         Ok(())

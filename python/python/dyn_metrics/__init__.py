@@ -1,5 +1,7 @@
 """Metrics of many processes in one shared-memory segment."""
 
+from typing import TYPE_CHECKING
+
 from ._native import (
     REGISTRY,
     Counter,
@@ -29,6 +31,9 @@ from .errors import (
     SegmentNotFoundError,
     SegmentPermissionError,
 )
+
+if TYPE_CHECKING:
+    from ._native import _Family
 
 __all__ = [
     "REGISTRY",
@@ -73,7 +78,7 @@ def generate_latest(registry: Registry = REGISTRY) -> bytes:
     return registry.generate_latest()
 
 
-def snapshot(registry: Registry = REGISTRY) -> "dict[str, dict[str, object]]":
+def snapshot(registry: Registry = REGISTRY) -> "dict[str, _Family]":
     """The segment as plain dicts, over all processes: from each family's exposed name to what it is.
 
     A family has ``name``, ``type`` (counter, gauge, histogram, summary, info, stateset), ``documentation``,
