@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from conftest import Segment
+from programs import Segment
 
 EARLY = """
 import dyn_metrics.prometheus

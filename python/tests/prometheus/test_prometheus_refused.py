@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Segment
+from programs import Segment
 
 PREFIX = """
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, Summary
