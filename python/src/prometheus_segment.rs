@@ -29,22 +29,20 @@ impl SegmentReader {
 
 #[pymethods]
 impl SegmentReader {
-    /// Families that have series, and the pids of the living processes that hold a slot. `spell` makes the text of
-    /// a bucket's bound.
+    /// Families that have series, and pid and pid namespace of the living processes that hold a slot. `spell` makes
+    /// the text of a bucket's bound.
     fn collect<'py>(
         &self,
         py: Python<'py>,
         spell: &Bound<'py, PyAny>,
-    ) -> PyResult<(Vec<Family<'py>>, Vec<u32>)> {
+    ) -> PyResult<(Vec<Family<'py>>, Vec<(u32, u64)>)> {
         // Unlocked before Python runs again.
         let snapshot = self.collector.lock().unwrap_or_else(PoisonError::into_inner).collect();
         let with_series = snapshot.families.iter().filter(|family| !family.series.is_empty());
         let families = with_series.map(|family| exposed(py, family, spell)).collect::<PyResult<_>>()?;
         let served = snapshot.segments.iter().filter(|segment| matches!(segment.state, SegmentState::Ok));
         let processes = served.flat_map(|segment| &segment.processes).filter(|process| process.alive);
-        let mut pids: Vec<u32> = processes.map(|process| process.pid).collect();
-        pids.sort_unstable();
-        pids.dedup();
+        let pids = processes.map(|process| (process.pid, process.pid_namespace)).collect();
         Ok((families, pids))
     }
 }

@@ -121,7 +121,7 @@ registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
 print(generate_latest(registry).decode())
 """)
-    assert printed.splitlines()[:11] == [
+    assert printed.splitlines()[:10] == [
         "# HELP c_total -",
         "# TYPE c_total counter",
         "c_total 1.0",
@@ -132,8 +132,41 @@ print(generate_latest(registry).decode())
         'h_bucket{le="1e+06"} 1.0',
         'h_bucket{le="+Inf"} 1.0',
         "h_count 1.0",
-        "",
     ]
+
+
+PROCESSES = """
+import os
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest, multiprocess
+Gauge("g", "-").set(1)
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+child = os.fork()
+if child == 0:
+    Gauge("h", "-").set(1)
+    generate_latest(registry)
+    print("ready", flush=True)
+    os.read(0, 1)
+    os._exit(0)
+print(os.getpid(), child, flush=True)
+assert input() == "go"
+print(generate_latest(registry).decode())
+ProcessCollector(registry=registry)
+print(generate_latest(registry).decode().count("# TYPE process_cpu_seconds_total"))
+"""
+
+
+def test_process_metrics_are_those_of_every_living_process(segment: Segment) -> None:
+    with segment.start("-m", "dyn_metrics.run", segment.file(PROCESSES)) as process:
+        assert process.stdout is not None
+        lines = {process.stdout.readline().strip(), process.stdout.readline().strip()}
+        pids = next(line for line in lines if line != "ready").split()
+        out, err = process.communicate("go\n")
+    assert (process.returncode, err) == (0, "")
+    for pid in pids:
+        assert f'process_open_fds{{pid="{pid}"}}' in out
+    assert out.count("# TYPE process_cpu_seconds_total counter") == 1
+    assert out.endswith("\n1\n")
 
 
 SHOW = """

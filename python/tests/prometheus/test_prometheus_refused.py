@@ -105,7 +105,7 @@ assert value("c_total") == 1
 
 
 def test_removed_and_cleared_children_are_gone_here_and_stay_in_the_segment(segment: Segment) -> None:
-    segment.unchanged(PREFIX + """
+    source = PREFIX + """
 c = Counter("c", "-", ["l"])
 c.labels("x").inc(2)
 c.labels("y").inc()
@@ -115,8 +115,22 @@ c.labels("x").inc()
 assert value("c_total", {"l": "x"}) == 1
 c.clear()
 assert value("c_total", {"l": "x"}) is None
-""")
-    assert (segment.value("c_total", l="x"), segment.value("c_total", l="y")) == (3, 1)
+for mode in ("all", "sum", "max"):
+    g = Gauge("g_" + mode, "-", ["l"], multiprocess_mode=mode)
+    for name in "abc":
+        g.labels(name).set(7)
+    g.remove("a")
+    g.remove_by_labels({"l": "b"})
+    g.clear()
+    assert value("g_" + mode, {"l": "c"}) is None
+"""
+    for counted, program in (3, source), (6, source.replace("prometheus_client", "dyn_metrics.prometheus")):
+        done = segment.run("-m", "dyn_metrics.run", segment.file(program))
+        assert done.stderr.count("stays in the segment") == 4 == done.stderr.count("\n")
+        assert segment.value("c_total", l="x") == counted
+        of_gauges = [(name, value) for (name, _), value in segment.samples().items() if name != "c_total"]
+        assert all(value != value for name, value in of_gauges if name == "g_all")
+        assert {one for one in of_gauges if one[0] != "g_all"} == {("g_sum", 0), ("g_max", 7)}
 
 
 def test_a_callback_is_asked_in_the_process_and_unknown_outside(segment: Segment) -> None:

@@ -86,9 +86,12 @@ def _patch_metrics(metrics: Any) -> None:
     for owner, name, after in [
         (metrics.Info, "info", _values.publish_info),
         (metrics.Enum, "state", _values.publish_state),
-        (metrics.Gauge, "set_function", lambda metric, _: _values.forget_callback(metric)),
+        (metrics.Gauge, "set_function", lambda metric, _: _values.forget(metric)),
     ]:
         _replace(owner, name, _followed_by(getattr(owner, name), after))
+    base = metrics.MetricWrapperBase
+    for name in ("remove", "remove_by_labels", "clear"):
+        _replace(base, name, _removing(getattr(base, name)))
     _replace(metrics.Enum, "__init__", _enum_init(metrics.Enum.__init__))
 
 
@@ -97,6 +100,15 @@ def _followed_by(original: Callable[..., Any], after: Callable[[Any, Any], None]
     def both(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         after(self, args[0] if args else next(iter(kwargs.values())))
+
+    return both
+
+
+def _removing(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def both(self: Any, *args: Any, **kwargs: Any) -> None:
+        with _values.removal(self):
+            original(self, *args, **kwargs)
 
     return both
 
@@ -114,7 +126,7 @@ def _enum_init(original: Callable[..., None]) -> Callable[..., None]:
 def _patch_multiprocess(multiprocess: Any) -> None:
     collector = multiprocess.MultiProcessCollector
     _replace(collector, "__init__", lambda self, registry, path=None: _collector.begin(self, registry, path))
-    _replace(collector, "collect", lambda self: list(_collector.segment_metrics()))
+    _replace(collector, "collect", lambda self: list(_collector.metrics(self)))
     _replace(multiprocess, "mark_process_dead", _collector.mark_process_dead)
 
 

@@ -11,17 +11,33 @@ from prometheus_client import multiprocess as _multiprocess
 from . import _collector, _values
 
 
-class _Named:
-    """Shows itself as prometheus_client's class does: what reads logs shall see no difference."""
+class _Ours:
+    """What is the same for all six."""
 
     _name: str
 
     def __repr__(self) -> str:
+        # As prometheus_client's class: what reads logs shall see no difference.
         shown = next(cls for cls in type(self).__mro__ if cls.__module__ != __name__)
         return f"{shown.__module__}.{shown.__name__}({self._name})"
 
+    def remove(self, *labelvalues: Any) -> None:
+        """Remove a child from this object; its series stays in the segment."""
+        with _values.removal(self):
+            super().remove(*labelvalues)  # type: ignore[misc]
 
-class Counter(_Named, _theirs.Counter):
+    def remove_by_labels(self, labels: dict[str, str]) -> None:
+        """Remove the children with these labels from this object; their series stay in the segment."""
+        with _values.removal(self):
+            super().remove_by_labels(labels)  # type: ignore[misc]
+
+    def clear(self) -> None:
+        """Remove all children from this object; their series stay in the segment."""
+        with _values.removal(self):
+            super().clear()  # type: ignore[misc]
+
+
+class Counter(_Ours, _theirs.Counter):
     """A counter whose total over all processes is in the segment; see ``prometheus_client.Counter``."""
 
     def _metric_init(self) -> None:
@@ -29,7 +45,7 @@ class Counter(_Named, _theirs.Counter):
         self._created = time.time()
 
 
-class Gauge(_Named, _theirs.Gauge):
+class Gauge(_Ours, _theirs.Gauge):
     """A gauge with this process's value in the segment; see ``prometheus_client.Gauge``."""
 
     def _metric_init(self) -> None:
@@ -38,10 +54,10 @@ class Gauge(_Named, _theirs.Gauge):
     def set_function(self, f: Callable[[], float]) -> None:
         """Take the value from a callback, in this process; nobody can call it from outside."""
         super().set_function(f)
-        _values.forget_callback(self)
+        _values.forget(self)
 
 
-class Summary(_Named, _theirs.Summary):
+class Summary(_Ours, _theirs.Summary):
     """Count and sum of all processes' observations in the segment; see ``prometheus_client.Summary``."""
 
     def _metric_init(self) -> None:
@@ -49,7 +65,7 @@ class Summary(_Named, _theirs.Summary):
         self._created = time.time()
 
 
-class Histogram(_Named, _theirs.Histogram):
+class Histogram(_Ours, _theirs.Histogram):
     """A histogram over all processes in the segment; see ``prometheus_client.Histogram``."""
 
     def _metric_init(self) -> None:
@@ -57,7 +73,7 @@ class Histogram(_Named, _theirs.Histogram):
         self._created = time.time()
 
 
-class Info(_Named, _theirs.Info):
+class Info(_Ours, _theirs.Info):
     """Facts in the segment; see ``prometheus_client.Info``."""
 
     def info(self, val: dict[str, str]) -> None:
@@ -67,7 +83,7 @@ class Info(_Named, _theirs.Info):
             _values.publish_info(self, val)
 
 
-class Enum(_Named, _theirs.Enum):
+class Enum(_Ours, _theirs.Enum):
     """This process's state in the segment; see ``prometheus_client.Enum``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -94,4 +110,4 @@ class MultiProcessCollector(_multiprocess.MultiProcessCollector):
 
     def collect(self) -> Any:
         """Yield what all processes have counted."""
-        return list(_collector.segment_metrics())
+        return list(_collector.metrics(self))

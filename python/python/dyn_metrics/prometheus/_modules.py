@@ -42,6 +42,7 @@ SUBMODULES = [
 def theirs_named(submodule: str = "") -> types.ModuleType:
     """Import prometheus_client, or one of its submodules; say what to do where it is not there."""
     try:
+        importlib.import_module("prometheus_client")
         return importlib.import_module("prometheus_client" + submodule)
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":

@@ -6,10 +6,11 @@ in this process, and a warning says so once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequence
 
 from dyn_metrics import _native
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dyn_metrics.prometheus")
 _binder = _native.PrometheusBinder()
 _refused: set[str] = set()
+_removed: set[str] = set()
 _under_construction = threading.local()
 
 
@@ -179,10 +181,27 @@ def publish_state(metric: Any, state: str) -> None:
         bound.set(str(state))
 
 
-def forget_callback(metric: Any) -> None:
-    """Say of a gauge with a callback that its value is unknown: nobody can call into this process.
+def forget(gauge: Any) -> None:
+    """Leave a gauge's value in the segment as nobody's: NaN under this process's pid, 0 in a sum.
 
-    In modes that combine processes, NaN would hide the others' values too; there it stays at 0.
+    In the other modes it stays what it is, for NaN would hide what other processes say.
     """
-    if metric._multiprocess_mode in ("all", "liveall"):
-        metric._value.set(float("nan"))
+    if gauge._multiprocess_mode in ("all", "liveall"):
+        gauge._value.set(float("nan"))
+    elif gauge._multiprocess_mode in ("sum", "livesum"):
+        gauge._value.set(0.0)
+
+
+@contextlib.contextmanager
+def removal(metric: Any) -> Iterator[None]:
+    """Remove children in the block. A series stays in the segment: say so once, and leave no gauge at its last value."""
+    before = dict(getattr(metric, "_metrics", ()))
+    yield
+    after = getattr(metric, "_metrics", ())
+    gone = [child for values, child in before.items() if values not in after]
+    if gone and metric._name not in _removed:
+        _removed.add(metric._name)
+        _log.warning("metric %r: what is removed in this process stays in the segment", metric._name)
+    for child in gone:
+        if metric._type == "gauge":
+            forget(child)
