@@ -1,5 +1,6 @@
 //! Texts, names and numbers from Python, checked.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
@@ -84,6 +85,21 @@ pub(crate) fn label_pairs(
         Ok((text(&name, "label name", metric)?, label_value(&value, metric)?))
     };
     dict.iter().map(pair).collect()
+}
+
+/// An argument that may be absent, which is something else than None.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a, 'py>(pub(crate) Option<Borrowed<'a, 'py, PyAny>>);
+
+/// No argument.
+pub(crate) const ABSENT: Given<'_, '_> = Given(None);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
+    type Error = Infallible;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(object)))
+    }
 }
 
 /// An amount: an int that 64 bits hold, or another number.

@@ -7,7 +7,7 @@ use dyn_metrics::{Family, FloatCounter, Kind, Opts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::args::{self, Amount, Arguments, plain_amount, plain_f64, plain_int, shown};
+use crate::args::{self, ABSENT, Amount, Arguments, Given, plain_amount, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
 use crate::metric::{Class, Metric, construct};
@@ -91,11 +91,11 @@ impl Counter {
     ///
     /// Threads, signal handlers, forked children: any. Cost: one addition in this CPU's cell; no lock, no system call.
     /// Errors: InvalidValueError (a ValueError) when it is negative, InvalidTypeError (a TypeError).
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn inc(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn inc<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
         let (counter, metric) = (slf.get(), slf.as_super().get());
         let Some(whole) = &counter.whole else { return Err(metric.has_labels(slf.py())) };
-        let Some(given) = amount else {
+        let Some(given) = amount.0.as_deref() else {
             whole.inc();
             return Ok(());
         };
@@ -184,11 +184,11 @@ impl IntCounter {
     }
 
     /// Adds `amount`, an int, 0 or more. Threads, cost and errors: as Counter.inc().
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn inc(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn inc<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
         let metric = slf.as_super().get();
         let Some(counter) = &slf.get().0 else { return Err(metric.has_labels(slf.py())) };
-        let Some(given) = amount else {
+        let Some(given) = amount.0.as_deref() else {
             counter.inc();
             return Ok(());
         };

@@ -5,7 +5,7 @@ use dyn_metrics::{FloatGauge, GaugeMode, Kind, Opts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::args::{self, Arguments, plain_f64, plain_int, shown};
+use crate::args::{self, ABSENT, Arguments, Given, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
 use crate::metric::{Class, Metric, construct};
@@ -105,16 +105,16 @@ impl Gauge {
     }
 
     /// Adds `amount`; NaN is dropped, and counted. Threads, cost and errors: as set().
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn inc(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::handle(slf)?.add(Self::number(slf, amount)?);
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn inc<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
+        Self::handle(slf)?.add(Self::number(slf, amount.0.as_deref())?);
         Ok(())
     }
 
     /// Subtracts `amount`; as inc().
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn dec(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::handle(slf)?.sub(Self::number(slf, amount)?);
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn dec<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
+        Self::handle(slf)?.sub(Self::number(slf, amount.0.as_deref())?);
         Ok(())
     }
 
@@ -214,16 +214,16 @@ impl IntGauge {
     }
 
     /// Adds `amount`, an int; wraps at 2^63. Otherwise as set().
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn inc(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::handle(slf)?.add(Self::number(slf, amount)?);
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn inc<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
+        Self::handle(slf)?.add(Self::number(slf, amount.0.as_deref())?);
         Ok(())
     }
 
     /// Subtracts `amount`; as inc().
-    #[pyo3(signature = (amount=None), text_signature = "($self, amount=1)")]
-    fn dec(slf: &Bound<'_, Self>, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::handle(slf)?.sub(Self::number(slf, amount)?);
+    #[pyo3(signature = (amount=ABSENT), text_signature = "($self, amount=1)")]
+    fn dec<'py>(slf: &Bound<'py, Self>, amount: Given<'_, 'py>) -> PyResult<()> {
+        Self::handle(slf)?.sub(Self::number(slf, amount.0.as_deref())?);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! the updates and `labels()` have a lane: a function that looks whether the call is one of the few it knows
 //! (no keywords, exact types), and otherwise hands it to the method that PyO3 made, which does and refuses
 //! everything. What is done on a lane is safe code in the class's file; what makes it one is here, and is
-//! all the unsafe code of this crate.
+//! nearly all the unsafe code of this crate.
 #![allow(
     unsafe_code,
     reason = "functions that CPython calls with pointers, and the descriptors that lead to them"

@@ -15,7 +15,8 @@
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
 //! | `value` | words of series, for code that brings its own metric classes |
 //! | `snapshot` | reading a segment back |
-//! | `lane` | short ways into the methods that count; the only unsafe code |
+//! | `lane` | short ways into the methods that count |
+//! | `interpreter` | refuses sub-interpreters |
 //!
 //! Every class is frozen, and what changes in it is an atomic or is set once: nothing here relies on the
 //! interpreter's lock, and nothing waits for another thread while it holds one.
@@ -27,6 +28,7 @@ mod gauge;
 mod histogram;
 mod identity;
 mod info;
+mod interpreter;
 mod lane;
 mod metric;
 mod prometheus;
@@ -42,48 +44,54 @@ use pyo3::prelude::*;
 /// The native part of dyn_metrics. Not for applications: import dyn_metrics.
 #[pymodule(gil_used = false)]
 mod _native {
-    use pyo3::prelude::*;
+    use super::*;
 
-    #[pymodule_export]
-    use crate::counter::{Counter, DurationCounter, IntCounter};
-    #[pymodule_export]
-    use crate::gauge::{DurationGauge, Gauge, IntGauge};
-    #[pymodule_export]
-    use crate::histogram::{Histogram, Summary};
-    #[pymodule_export]
-    use crate::info::{Enum, Info};
-    #[pymodule_export]
-    use crate::metric::{Metric, rebuild};
-    #[pymodule_export]
-    use crate::prometheus::{PrometheusBinder, PrometheusStates, PrometheusValue};
-    #[pymodule_export]
-    use crate::prometheus_segment::SegmentReader;
-    #[pymodule_export]
-    use crate::registry::{Registry, rebuild_registry};
-    #[pymodule_export]
-    use crate::timing::{ExceptionCounter, InprogressTracker, Timer};
-    #[pymodule_export]
-    use crate::value::{Value, values};
-
-    use crate::lane;
-
+    // Not by pymodule_export, which would make the classes before the interpreter is known.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let py = module.py();
-        module.add("REGISTRY", Registry::root(py)?)?;
-        lane::open::<crate::metric::Labels>(py)?;
-        lane::open::<crate::counter::CounterInc>(py)?;
-        lane::open::<crate::counter::IntCounterInc>(py)?;
-        lane::open::<crate::counter::DurationCounterInc>(py)?;
-        lane::open::<crate::gauge::GaugeSet>(py)?;
-        lane::open::<crate::gauge::GaugeInc>(py)?;
-        lane::open::<crate::gauge::GaugeDec>(py)?;
-        lane::open::<crate::gauge::IntGaugeSet>(py)?;
-        lane::open::<crate::gauge::IntGaugeInc>(py)?;
-        lane::open::<crate::gauge::IntGaugeDec>(py)?;
-        lane::open::<crate::histogram::HistogramObserve>(py)?;
-        lane::open::<crate::histogram::SummaryObserve>(py)?;
-        lane::open::<crate::value::ValueInc>(py)?;
-        lane::open::<crate::value::ValueSet>(py)
+        interpreter::check(module.py())?;
+        classes(module)?;
+        prometheus::classes(module)?;
+        lanes(module.py())?;
+        module.add("REGISTRY", registry::Registry::root(module.py())?)?;
+        module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
+        module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)?;
+        module.add_function(wrap_pyfunction!(value::values, module)?)
     }
+}
+
+fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<metric::Metric>()?;
+    module.add_class::<registry::Registry>()?;
+    module.add_class::<counter::Counter>()?;
+    module.add_class::<counter::IntCounter>()?;
+    module.add_class::<counter::DurationCounter>()?;
+    module.add_class::<gauge::Gauge>()?;
+    module.add_class::<gauge::IntGauge>()?;
+    module.add_class::<gauge::DurationGauge>()?;
+    module.add_class::<histogram::Histogram>()?;
+    module.add_class::<histogram::Summary>()?;
+    module.add_class::<info::Info>()?;
+    module.add_class::<info::Enum>()?;
+    module.add_class::<timing::Timer>()?;
+    module.add_class::<timing::ExceptionCounter>()?;
+    module.add_class::<timing::InprogressTracker>()?;
+    module.add_class::<value::Value>()
+}
+
+fn lanes(py: Python<'_>) -> PyResult<()> {
+    lane::open::<metric::Labels>(py)?;
+    lane::open::<counter::CounterInc>(py)?;
+    lane::open::<counter::IntCounterInc>(py)?;
+    lane::open::<counter::DurationCounterInc>(py)?;
+    lane::open::<gauge::GaugeSet>(py)?;
+    lane::open::<gauge::GaugeInc>(py)?;
+    lane::open::<gauge::GaugeDec>(py)?;
+    lane::open::<gauge::IntGaugeSet>(py)?;
+    lane::open::<gauge::IntGaugeInc>(py)?;
+    lane::open::<gauge::IntGaugeDec>(py)?;
+    lane::open::<histogram::HistogramObserve>(py)?;
+    lane::open::<histogram::SummaryObserve>(py)?;
+    lane::open::<value::ValueInc>(py)?;
+    lane::open::<value::ValueSet>(py)
 }

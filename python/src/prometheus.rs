@@ -315,3 +315,11 @@ impl PrometheusStates {
         self.states.set(state);
     }
 }
+
+/// Adds what `dyn_metrics.prometheus` needs to the module.
+pub(crate) fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PrometheusValue>()?;
+    module.add_class::<PrometheusBinder>()?;
+    module.add_class::<PrometheusStates>()?;
+    module.add_class::<SegmentReader>()
+}

@@ -4,7 +4,7 @@ use dyn_metrics::raw::{self, Number, Representation};
 use dyn_metrics::{Counter, FloatCounter, FloatGauge, GaugeMode, Histogram, Opts, Tally};
 use pyo3::prelude::*;
 
-use crate::args::{Amount, amount, number, plain_amount, plain_f64};
+use crate::args::{ABSENT, Amount, Given, amount, number, plain_amount, plain_f64};
 use crate::errors::{invalid_value, raise};
 use crate::lane::update_lane;
 use crate::registry::Registry;
@@ -63,9 +63,9 @@ fn dropped(x: f64) -> raw::Statistic {
 #[pymethods]
 impl Value {
     /// Adds `amount`. See the stub.
-    #[pyo3(signature = (amount=None, /), text_signature = "($self, amount=1, /)")]
-    fn inc(&self, amount: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let Some(given) = amount else {
+    #[pyo3(signature = (amount=ABSENT, /), text_signature = "($self, amount=1, /)")]
+    fn inc(&self, amount: Given<'_, '_>) -> PyResult<()> {
+        let Some(given) = amount.0.as_deref() else {
             self.add_whole(1);
             return Ok(());
         };

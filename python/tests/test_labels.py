@@ -4,6 +4,7 @@ import gc
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -72,14 +73,15 @@ def test_numbers_and_other_hashable_objects_are_taken_as_str_shows_them(counter:
 
 @pytest.mark.parametrize("wrong", [b"x", bytearray(b"x"), None, ["l"], {"a": 1}, {1}])
 def test_what_is_no_label_value_is_a_type_error_that_names_the_metric(counter: Counter, wrong: object) -> None:
-    for call in (lambda: counter.labels("x", wrong), lambda: counter.labels(a="x", b=wrong)):
+    calls: list[Callable[[], object]] = [lambda: counter.labels("x", wrong), lambda: counter.labels(a="x", b=wrong)]
+    for call in calls:
         with pytest.raises(TypeError, match='metric "c_total": label value: found'):
             call()
 
 
 def test_counts_and_names_that_don_t_match_are_value_errors_that_name_the_metric(counter: Counter) -> None:
     child = counter.labels("x", "y")
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "found 0 label values, expected 2": lambda: counter.labels(),
         "found 1 label values, expected 2": lambda: counter.labels("x"),
         "found 3 label values, expected 2": lambda: counter.labels("x", "y", "z"),

@@ -22,7 +22,11 @@ __all__ = [
     "IntCounter",
     "IntGauge",
     "Metric",
+    "PrometheusBinder",
+    "PrometheusStates",
+    "PrometheusValue",
     "Registry",
+    "SegmentReader",
     "Summary",
     "Timer",
     "Value",
@@ -529,6 +533,68 @@ def values(
     A counter and a gauge have one; a histogram one for each bucket, ``+Inf`` last, and then the sum; a summary the
     count and the sum.
     """
+
+class PrometheusValue:
+    """The number behind a sample of a metric object of prometheus_client; see ``dyn_metrics.prometheus``."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def _value(self) -> float: ...
+    def inc(self, amount: _Number) -> None: ...
+    def set(self, value: _Number, timestamp: Any = None) -> None: ...
+    def get(self) -> float: ...
+    def set_exemplar(self, exemplar: Any) -> None: ...
+    def get_exemplar(self) -> Any: ...
+    def shared(self) -> float | None: ...
+
+_Labels: TypeAlias = Sequence[tuple[str, str]]
+
+@final
+class PrometheusBinder:
+    """Binds values to series of a registry. Every method raises what registering a metric raises."""
+
+    def __new__(cls, registry: Registry | None = None) -> Self: ...
+    def reader(self) -> SegmentReader: ...
+    def counter(self, value: PrometheusValue, name: str, help: str, labels: _Labels) -> None: ...
+    def gauge(self, value: PrometheusValue, name: str, help: str, labels: _Labels, mode: str) -> None: ...
+    def summary(
+        self,
+        count: PrometheusValue | None,
+        sum: PrometheusValue | None,
+        name: str,
+        help: str,
+        labels: _Labels,
+    ) -> None: ...
+    def histogram(
+        self,
+        sum: PrometheusValue,
+        buckets: Sequence[PrometheusValue],
+        bounds: Sequence[float],
+        name: str,
+        help: str,
+        labels: _Labels,
+    ) -> None: ...
+    def info(self, name: str, help: str, labels: _Labels) -> None: ...
+    def states(
+        self, name: str, help: str, labels: _Labels, states: Sequence[str]
+    ) -> PrometheusStates: ...
+
+@final
+class PrometheusStates:
+    """The states of one Enum in this process."""
+
+    def set(self, state: str) -> None: ...
+
+_Sample: TypeAlias = tuple[str, dict[str, str], float]
+
+@final
+class SegmentReader:
+    """Reads a segment again and again."""
+
+    def collect(
+        self, spell: Callable[[float], str]
+    ) -> tuple[list[tuple[str, str, str, str, list[_Sample]]], list[tuple[int, int]]]:
+        """Families (name, help, type, unit, samples), and pid and pid namespace of processes that live."""
 
 def rebuild(
     class_: type[Metric], args: tuple[Any, ...], options: dict[str, Any], labelvalues: tuple[str, ...]
