@@ -20,7 +20,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built python python-built clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built python python-built python-tests clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ test: setup lint docs ## everything that a change must pass; installs what it ne
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 	cargo test --workspace --doc
+	$(MAKE) python-built python-tests
 	$(MAKE) cross
 	$(MAKE) loom
 
@@ -121,10 +122,12 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 
 python: setup ## the Python package: build it into the tests' venv and test it; PYTEST_ARGS="-k labels"
-	$(MAKE) python-built
+	$(MAKE) python-built python-tests
+
+# Without a heading in the list: the package into the tests' venv, and its tests there.
+python-tests:
 	cd python && pytest $(PYTEST_ARGS)
 
-# Without a heading in the list: the package into the tests' venv.
 python-built:
 	cd python && VIRTUAL_ENV=$(abspath $T)/venv CARGO_TARGET_DIR=$(abspath $T) maturin develop -q
 

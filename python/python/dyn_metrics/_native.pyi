@@ -10,6 +10,7 @@ from typing_extensions import NotRequired, Self, TypeAlias, disjoint_base
 
 __all__ = [
     "REGISTRY",
+    "Bare",
     "Counter",
     "DurationCounter",
     "DurationGauge",
@@ -502,6 +503,14 @@ class InprogressTracker:
     def __exit__(self, *_exception: object) -> None: ...
     def __call__(self, function: _F) -> _F: ...
     def __copy__(self) -> Self: ...
+
+@final
+class Bare:
+    """Calls that do nothing, for benches."""
+
+    def __new__(cls) -> Self: ...
+    def nothing(self) -> None: ...
+    def nothing_of(self, amount: object = None) -> None: ...
 
 @final
 class Value:
