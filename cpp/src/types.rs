@@ -282,7 +282,8 @@ pub type dynm_visitor = Option<
 /// sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
 ///
 /// An update of word i, with `base` the thread pointer:
-/// 1. `packed` is 0: cold path.
+/// 1. `packed` is 0: add to `shared[i]` atomically, relaxed (a double by compare and exchange), unless `shared`
+///    is NULL. It counts at any other time, too: it is only slower.
 /// 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
 ///    thread.
 /// 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,
@@ -298,6 +299,8 @@ pub struct dynm_cells {
     /// Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of
     /// `entries`.
     pub packed: u64,
+    /// The words in the block that all CPUs share.
+    pub shared: *mut u64,
     /// For the library.
     pub cold: *const c_void,
 }
@@ -327,8 +330,8 @@ pub struct dynm_buckets {
 /// Where a gauge's value is, as level 1 of the ABI has it.
 ///
 /// `word = *own`, loaded with acquire. When `(word & 7) == (4 | representation)`, a `DYNM_REPRESENTATION_`,
-/// the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and unless they are a
-/// double be added to atomically. In every other case (first update, after a fork, another representation, a
+/// the value's 64 bits may be stored at address `word & ~7` (relaxed, one store), and be added to atomically
+/// (relaxed; to a double what is no NaN, by compare and exchange). In every other case (first update, after a fork, another representation, a
 /// mode that keeps the time) use `dynm_gauge_set_...` or `dynm_gauge_add_...` with the metric. Load it anew
 /// at each update: it is 0 in a forked child, and the address may change.
 #[repr(C)]

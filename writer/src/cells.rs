@@ -293,10 +293,10 @@ impl Cells {
         self.cold.origin.as_ref()
     }
 
-    /// The hot path's two words, and the address of the rest.
-    pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const ()) {
+    /// The hot path's two words, the first word of the shared block, and the address of the rest.
+    pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const AtomicU64, *const ()) {
         let (entries, packed) = self.table.to_raw();
-        (entries, packed, std::ptr::from_ref(self.cold).cast())
+        (entries, packed, self.cold.shared.as_ptr(), std::ptr::from_ref(self.cold).cast())
     }
 
     /// Adds to word `index` what the hot path could not: to the shared block, and asks for one of the CPU. What

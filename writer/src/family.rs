@@ -427,6 +427,12 @@ impl<M: Metric> Family<M> {
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 
+    /// What is remembered for these values, and the number of the segment that it belongs to.
+    pub(crate) fn remembered(&self, values: &[&str]) -> Option<(M, u64)> {
+        let (handle, generation) = self.inner.cache.get_of_generation::<Content>(values)?;
+        Some((handle.clone(), generation))
+    }
+
     pub(crate) fn core(&self) -> &'static FamilyCore {
         self.inner.cache.core()
     }
