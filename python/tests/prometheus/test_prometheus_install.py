@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from programs import Segment
+from programs import Segment, segment  # noqa: F401
 
 EARLY = """
 import dyn_metrics.prometheus
