@@ -20,7 +20,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built python python-built clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built python python-built python-tests clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ test: setup lint docs ## everything that a change must pass; installs what it ne
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 	cargo test --workspace --doc
+	$(MAKE) python-built python-tests
 	$(MAKE) cross
 	$(MAKE) loom
 
@@ -50,6 +51,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) tsan
 	$(MAKE) asan
 	$(MAKE) fuzz FUZZ_SECONDS=10
+	$(MAKE) python-deep
 
 setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
@@ -121,10 +123,19 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 
 python: setup ## the Python package: build it into the tests' venv and test it; PYTEST_ARGS="-k labels"
-	$(MAKE) python-built
+	$(MAKE) python-built python-tests
+
+# Without a heading in the list: the package into the tests' venv, and its tests there.
+python-tests:
 	cd python && pytest $(PYTEST_ARGS)
 
-# Without a heading in the list: the package into the tests' venv.
+# The drop-in under well-known programs as PyPI has them.
+python-deep: setup
+	$(MAKE) python-built
+	$T/venv/bin/python3 -m pip install -q --disable-pip-version-check fastapi==0.165.0 uvicorn==0.54.0 \
+	    uvicorn-worker==0.4.0 gunicorn==27.0.1 prometheus-fastapi-instrumentator==8.1.0
+	cd python && pytest tests/deep
+
 python-built:
 	cd python && VIRTUAL_ENV=$(abspath $T)/venv CARGO_TARGET_DIR=$(abspath $T) maturin develop -q
 

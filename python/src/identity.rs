@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 
 use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 /// Most labels whose objects are compared.
 pub(crate) const MOST: usize = 4;
@@ -18,13 +17,21 @@ const PROBES: usize = 4;
 const FIRST: usize = 16;
 const TABLES: u32 = 4;
 
-/// Addresses of the objects; 0 where there is none.
-type Key = [usize; MOST];
+/// Addresses of the objects, 0 where there is none, and of the tuple of their names, if they have names: a
+/// call's place in a program has one tuple for ever.
+type Key = [usize; MOST + 1];
+
+/// What was given: objects, and their names.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a, 'py> {
+    pub(crate) objects: &'a [Borrowed<'a, 'py, PyAny>],
+    pub(crate) names: Option<Borrowed<'a, 'py, PyAny>>,
+}
 
 struct Entry {
     key: Key,
     child: Py<PyAny>,
-    _alive: Py<PyTuple>,
+    _alive: Vec<Py<PyAny>>,
 }
 
 struct Table {
@@ -49,9 +56,23 @@ impl Table {
 
 #[inline(always)]
 fn hash(key: &Key) -> usize {
-    let [a, b, c, d] = *key;
-    let mixed = a ^ b.rotate_left(21) ^ c.rotate_left(42) ^ d.rotate_left(11);
+    let [a, b, c, d, names] = *key;
+    let mixed = a ^ b.rotate_left(21) ^ c.rotate_left(42) ^ d.rotate_left(11) ^ names.rotate_left(32);
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
+}
+
+impl Given<'_, '_> {
+    /// None of more than [`MOST`] objects.
+    #[inline(always)]
+    fn key(&self) -> Option<Key> {
+        let mut key = Key::default();
+        let (addresses, names) = key.split_at_mut(MOST);
+        for (address, object) in addresses.get_mut(..self.objects.len())?.iter_mut().zip(self.objects) {
+            *address = object.as_ptr().addr();
+        }
+        names.fill(self.names.map_or(0, |names| names.as_ptr().addr()));
+        Some(key)
+    }
 }
 
 impl Identities {
@@ -61,11 +82,8 @@ impl Identities {
 
     /// The child that these objects led to before.
     #[inline(always)]
-    pub(crate) fn get(&self, given: &[Borrowed<'_, '_, PyAny>]) -> Option<&Py<PyAny>> {
-        let mut key = Key::default();
-        for (address, object) in key.get_mut(..given.len())?.iter_mut().zip(given) {
-            *address = object.as_ptr().addr();
-        }
+    pub(crate) fn get(&self, given: Given<'_, '_>) -> Option<&Py<PyAny>> {
+        let key = given.key()?;
         let hash = hash(&key);
         let mut table = &self.0;
         loop {
@@ -80,13 +98,12 @@ impl Identities {
     }
 
     /// Remembers that these objects lead to `child`, if there is room.
-    pub(crate) fn put(&self, given: &Bound<'_, PyTuple>, child: &Bound<'_, PyAny>) {
-        let mut key = Key::default();
-        for (address, object) in key.iter_mut().zip(given) {
-            *address = object.as_ptr().addr();
-        }
+    pub(crate) fn put(&self, given: Given<'_, '_>, child: Py<PyAny>) {
+        let Some(key) = given.key() else { return };
         let hash = hash(&key);
-        let mut entry = Entry { key, child: child.clone().unbind(), _alive: given.clone().unbind() };
+        let keep = |object: &Borrowed<'_, '_, PyAny>| (**object).clone().unbind();
+        let alive = given.objects.iter().chain(&given.names).map(keep).collect();
+        let mut entry = Entry { key, child, _alive: alive };
         let mut table = &self.0;
         for number in 1..=TABLES {
             for slot in table.window(hash) {

@@ -33,12 +33,27 @@ pub(crate) trait Lane: 'static {
     /// function, which then needs few registers.
     const MOSTLY: Option<usize>;
 
+    /// Whether the lane knows calls with keywords.
+    const KEYWORDS: bool = false;
+
     /// Does the call, if it is one of those that the lane knows; never panics, for nothing would catch it.
+    ///
+    /// `given` are the arguments, those with `names` last.
     fn take<'py>(
         this: &Self::Class,
         given: &[Borrowed<'_, 'py, PyAny>],
+        names: Option<Borrowed<'_, 'py, PyAny>>,
         py: Python<'py>,
     ) -> Option<Py<PyAny>>;
+
+    /// Takes note of what the usual method has answered.
+    fn remember(
+        _this: &Self::Class,
+        _given: &[Borrowed<'_, '_, PyAny>],
+        _names: Option<Borrowed<'_, '_, PyAny>>,
+        _answer: &Bound<'_, PyAny>,
+    ) {
+    }
 
     /// The method that does all other calls.
     fn usual() -> &'static PyOnceLock<Py<PyAny>>;
@@ -60,6 +75,7 @@ macro_rules! update_lane {
             fn take<'py>(
                 this: &$Class,
                 given: &[pyo3::Borrowed<'_, 'py, PyAny>],
+                _names: Option<pyo3::Borrowed<'_, 'py, PyAny>>,
                 py: Python<'py>,
             ) -> Option<Py<PyAny>> {
                 let take: fn(&$Class, &[pyo3::Borrowed<'_, 'py, PyAny>]) -> Option<()> = $take;
@@ -112,10 +128,10 @@ unsafe extern "C" fn enter<L: Lane>(
     nargs: ffi::Py_ssize_t,
     kwnames: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    let count = L::MOSTLY.unwrap_or(nargs as usize);
-    if kwnames.is_null() && nargs as usize == count {
+    let is_known = L::MOSTLY.is_none_or(|count| nargs as usize == count);
+    if is_known && (L::KEYWORDS || kwnames.is_null()) {
         // SAFETY: as the caller promises.
-        if let Some(result) = unsafe { take::<L>(slf, args, count) } {
+        if let Some(result) = unsafe { take::<L>(slf, args, L::MOSTLY.unwrap_or(nargs as usize), kwnames) } {
             return result.into_ptr();
         }
     }
@@ -123,7 +139,7 @@ unsafe extern "C" fn enter<L: Lane>(
     unsafe { refer::<L>(slf, args, nargs, kwnames) }
 }
 
-/// Does a call without keywords, if the lane knows it.
+/// Does a call, if the lane knows it.
 ///
 /// # Safety
 /// As [`enter`].
@@ -132,6 +148,7 @@ unsafe fn take<L: Lane>(
     slf: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     count: usize,
+    kwnames: *mut ffi::PyObject,
 ) -> Option<Py<PyAny>> {
     // SAFETY: the thread is attached.
     let py = unsafe { Python::assume_attached() };
@@ -139,8 +156,11 @@ unsafe fn take<L: Lane>(
     let this = unsafe { Borrowed::from_ptr(py, slf) };
     // SAFETY: the descriptor has checked that it is an instance of the class.
     let instance = unsafe { this.cast_unchecked::<L::Class>() };
-    // SAFETY: as the caller promises.
-    L::take(instance.get(), unsafe { arguments(py, args, count) }, py)
+    // SAFETY: null, or an object, which the caller holds until this returns.
+    let names = unsafe { Borrowed::from_ptr_or_opt(py, kwnames) }.filter(|_| L::KEYWORDS);
+    let all = count + names.as_ref().map_or(0, |names| names.len().unwrap_or(0));
+    // SAFETY: as the caller promises: behind the arguments stand the values of those with names.
+    L::take(instance.get(), unsafe { arguments(py, args, all) }, names, py)
 }
 
 /// Does every other call: what the lane doesn't know by the method that PyO3 made.
@@ -156,7 +176,7 @@ unsafe extern "C" fn refer<L: Lane>(
 ) -> *mut ffi::PyObject {
     if kwnames.is_null() && L::MOSTLY.is_some_and(|count| nargs as usize != count) {
         // SAFETY: as the caller promises.
-        if let Some(result) = unsafe { take::<L>(slf, args, nargs as usize) } {
+        if let Some(result) = unsafe { take::<L>(slf, args, nargs as usize, kwnames) } {
             return result.into_ptr();
         }
     }
@@ -169,7 +189,7 @@ unsafe extern "C" fn refer<L: Lane>(
     let named = names.as_ref().map_or(0, |names| names.len().unwrap_or(0));
     // SAFETY: behind the arguments stand the values of those with names.
     let all = unsafe { arguments(py, args, nargs as usize + named) };
-    call::<L>(this, all.split_at(nargs as usize), names)
+    call::<L>(this, all, named, names)
 }
 
 /// Arguments as they lie.
@@ -189,31 +209,35 @@ unsafe fn arguments<'a, 'py>(
     unsafe { slice::from_raw_parts(args.cast(), count) }
 }
 
-/// Calls the method that PyO3 made.
+/// Calls the method that PyO3 made; the last `named` of `all` have names.
 #[cold]
 fn call<L: Lane>(
     this: Borrowed<'_, '_, PyAny>,
-    (given, named): (&[Borrowed<'_, '_, PyAny>], &[Borrowed<'_, '_, PyAny>]),
+    all: &[Borrowed<'_, '_, PyAny>],
+    named: usize,
     names: Option<Borrowed<'_, '_, PyAny>>,
 ) -> *mut ffi::PyObject {
     // Attached it is; but PyO3 must know.
     Python::attach(|py| {
-        let call = || {
-            let all: Vec<_> = [this].iter().chain(given).copied().collect();
-            let all = PyTuple::new(py, all)?;
-            let keywords = PyDict::new(py);
-            if let Some(names) = names {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let (given, named) = all.split_at(all.len() - named);
+            let given: Vec<_> = [this].iter().chain(given).copied().collect();
+            let keywords = names.map(|_| PyDict::new(py));
+            if let (Some(names), Some(keywords)) = (names, &keywords) {
                 for (name, value) in names.try_iter()?.zip(named) {
                     keywords.set_item(name?, value)?;
                 }
             }
-            let Some(usual) = L::usual().get(py) else { return Err(PyRuntimeError::new_err("no method")) };
-            usual.call(py, all, Some(&keywords))
-        };
-        let caught = catch_unwind(AssertUnwindSafe(call));
-        let done = caught.unwrap_or_else(|_| Err(PyRuntimeError::new_err("dyn_metrics: internal error")));
+            let usual = L::usual().get(py).ok_or_else(|| PyRuntimeError::new_err("no method"))?;
+            let answer = usual.call(py, PyTuple::new(py, given)?, keywords.as_ref())?;
+            if let Ok(this) = this.cast::<L::Class>() {
+                L::remember(this.get(), all, names, answer.bind(py));
+            }
+            Ok(answer)
+        }));
+        let done = done.unwrap_or_else(|_| Err(PyRuntimeError::new_err("dyn_metrics: internal error")));
         match done {
-            Ok(result) => result.into_ptr(),
+            Ok(answer) => answer.into_ptr(),
             Err(error) => {
                 error.restore(py);
                 std::ptr::null_mut()

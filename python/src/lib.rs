@@ -14,6 +14,7 @@
 //! | `prometheus` | what stands behind prometheus_client's metric objects |
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
 //! | `value` | words of series, for code that brings its own metric classes |
+//! | `bare` | calls that do nothing, for benches |
 //! | `snapshot` | reading a segment back |
 //! | `lane` | short ways into the methods that count |
 //! | `interpreter` | refuses sub-interpreters |
@@ -22,6 +23,7 @@
 //! interpreter's lock, and nothing waits for another thread while it holds one.
 
 mod args;
+mod bare;
 mod counter;
 mod errors;
 mod gauge;
@@ -76,7 +78,8 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;
-    module.add_class::<value::Value>()
+    module.add_class::<value::Value>()?;
+    module.add_class::<bare::Bare>()
 }
 
 fn lanes(py: Python<'_>) -> PyResult<()> {

@@ -15,7 +15,7 @@ use pyo3::{Borrowed, PyClass};
 
 use crate::args::{Arguments, label_value};
 use crate::errors::{invalid_value, raise};
-use crate::identity::{Identities, MOST};
+use crate::identity::{Given, Identities};
 use crate::lane::Lane;
 use crate::registry::Registry;
 use crate::spec::Spec;
@@ -198,13 +198,7 @@ impl Metric {
             }
             return Ok(self.child(py, self.by_name(labels)?)?.object.clone_ref(py));
         }
-        let child = self.child(py, self.by_position(values)?)?;
-        let is_plain =
-            values.len() <= MOST && values.iter().all(|value| value.is_exact_instance_of::<PyString>());
-        if is_plain && child.aliases.fetch_add(1, Ordering::Relaxed) < MOST_ALIASES {
-            self.children(py)?.by_identity.put(values, child.object.bind(py));
-        }
-        Ok(child.object.clone_ref(py))
+        Ok(self.child(py, self.by_position(values)?)?.object.clone_ref(py))
     }
 
     /// The exposed name, with prefix, namespace, unit and ending.
@@ -272,18 +266,72 @@ pub(crate) fn rebuild<'py>(
     if labelvalues.is_empty() { Ok(metric) } else { metric.call_method1("labels", labelvalues) }
 }
 
-/// The lane of `labels()`: for text objects that were given before.
+/// The lane of `labels()`: for text objects that were given before, and for texts that lead to children.
 pub(crate) struct Labels;
+
+impl Labels {
+    /// The child whose values these texts are, given by position; remembered by the objects from now on.
+    #[cold]
+    fn by_text<'py>(this: &Metric, given: Given<'_, 'py>, py: Python<'py>) -> Option<Py<PyAny>> {
+        let children = this.children.as_deref()?;
+        if given.names.is_some() || given.objects.len() != this.spec.labelnames.len() {
+            return None;
+        }
+        let mut values = Vec::with_capacity(given.objects.len());
+        for object in given.objects {
+            values.push(object.cast_exact::<PyString>().ok()?.to_str().ok()?.to_owned());
+        }
+        let known = children.by_values.read().unwrap_or_else(PoisonError::into_inner);
+        let child = Arc::clone(known.get(&*values)?);
+        drop(known);
+        children.note(given, &child, py);
+        Some(child.object.clone_ref(py))
+    }
+}
+
+impl Children {
+    /// Remembers what `child` was found by.
+    fn note(&self, given: Given<'_, '_>, child: &Child, py: Python<'_>) {
+        let is_plain = given.objects.iter().all(|object| object.is_exact_instance_of::<PyString>());
+        if is_plain && child.aliases.fetch_add(1, Ordering::Relaxed) < MOST_ALIASES {
+            self.by_identity.put(given, child.object.clone_ref(py));
+        }
+    }
+}
 
 impl Lane for Labels {
     type Class = Metric;
     const NAME: &'static CStr = c"labels";
     const MOSTLY: Option<usize> = None;
+    const KEYWORDS: bool = true;
 
     #[inline(always)]
-    fn take<'py>(this: &Metric, given: &[Borrowed<'_, 'py, PyAny>], py: Python<'py>) -> Option<Py<PyAny>> {
-        let child = this.children.as_deref()?.by_identity.get(given)?;
-        Some(child.clone_ref(py))
+    fn take<'py>(
+        this: &Metric,
+        objects: &[Borrowed<'_, 'py, PyAny>],
+        names: Option<Borrowed<'_, 'py, PyAny>>,
+        py: Python<'py>,
+    ) -> Option<Py<PyAny>> {
+        let given = Given { objects, names };
+        match this.children.as_deref()?.by_identity.get(given) {
+            Some(child) => Some(child.clone_ref(py)),
+            None => Self::by_text(this, given, py),
+        }
+    }
+
+    fn remember(
+        this: &Metric,
+        objects: &[Borrowed<'_, '_, PyAny>],
+        names: Option<Borrowed<'_, '_, PyAny>>,
+        answer: &Bound<'_, PyAny>,
+    ) {
+        let (Some(children), Ok(child)) = (this.children.as_deref(), answer.cast::<Metric>()) else { return };
+        let known = children.by_values.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(&*child.get().values).cloned();
+        drop(known);
+        if let Some(found) = found {
+            children.note(Given { objects, names }, &found, answer.py());
+        }
     }
 
     fn usual() -> &'static PyOnceLock<Py<PyAny>> {

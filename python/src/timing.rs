@@ -71,8 +71,13 @@ impl Timer {
     }
 
     /// Records the time, also when an exception leaves the block, which goes on as it is.
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
+    fn __exit__(
+        &self,
+        class_: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) {
+        let _ = (class_, exception, traceback);
         let start = self.start.swap(0, Ordering::Relaxed);
         if start > 0 {
             self.sink.take(Duration::from_nanos(now().saturating_sub(start)));
@@ -195,8 +200,13 @@ impl InprogressTracker {
         slf
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
+    fn __exit__(
+        &self,
+        class_: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) {
+        let _ = (class_, exception, traceback);
         self.add(-1);
     }
 

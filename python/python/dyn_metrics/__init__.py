@@ -1,7 +1,5 @@
 """Metrics of many processes in one shared-memory segment."""
 
-from typing import TYPE_CHECKING
-
 from ._native import (
     REGISTRY,
     Counter,
@@ -31,6 +29,8 @@ from .errors import (
     SegmentNotFoundError,
     SegmentPermissionError,
 )
+
+TYPE_CHECKING = False  # to import typing takes longer than all of this package
 
 if TYPE_CHECKING:
     from ._native import _Family

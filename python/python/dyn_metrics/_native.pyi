@@ -10,6 +10,7 @@ from typing_extensions import NotRequired, Self, TypeAlias, disjoint_base
 
 __all__ = [
     "REGISTRY",
+    "Bare",
     "Counter",
     "DurationCounter",
     "DurationGauge",
@@ -480,7 +481,12 @@ class Enum(Metric):
 @final
 class Timer:
     def __enter__(self) -> Self: ...
-    def __exit__(self, *_exception: object) -> None: ...
+    def __exit__(
+        self,
+        class_: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
     def __call__(self, function: _F) -> _F: ...
     def __copy__(self) -> Self: ...
 
@@ -499,9 +505,22 @@ class ExceptionCounter:
 @final
 class InprogressTracker:
     def __enter__(self) -> Self: ...
-    def __exit__(self, *_exception: object) -> None: ...
+    def __exit__(
+        self,
+        class_: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
     def __call__(self, function: _F) -> _F: ...
     def __copy__(self) -> Self: ...
+
+@final
+class Bare:
+    """Calls that do nothing, for benches."""
+
+    def __new__(cls) -> Self: ...
+    def nothing(self) -> None: ...
+    def nothing_of(self, amount: object = None) -> None: ...
 
 @final
 class Value:
