@@ -11,6 +11,8 @@ use pyo3::types::PyDict;
 type Sample<'py> = (String, Bound<'py, PyDict>, f64);
 /// A family: its name, help, type and unit as OpenMetrics has them, and its samples.
 type Family<'py> = (String, String, &'static str, String, Vec<Sample<'py>>);
+/// A process that lives: its pid and that one's namespace.
+type Process = (u32, u64);
 
 /// Reads a segment again and again.
 ///
@@ -35,7 +37,7 @@ impl SegmentReader {
         &self,
         py: Python<'py>,
         spell: &Bound<'py, PyAny>,
-    ) -> PyResult<(Vec<Family<'py>>, Vec<(u32, u64)>)> {
+    ) -> PyResult<(Vec<Family<'py>>, Vec<Process>)> {
         // Unlocked before Python runs again.
         let snapshot = self.collector.lock().unwrap_or_else(PoisonError::into_inner).collect();
         let with_series = snapshot.families.iter().filter(|family| !family.series.is_empty());

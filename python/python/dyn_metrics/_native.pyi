@@ -553,6 +553,7 @@ def values(
     count and the sum.
     """
 
+@disjoint_base
 class PrometheusValue:
     """The number behind a sample of a metric object of prometheus_client; see ``dyn_metrics.prometheus``."""
 

@@ -7,14 +7,15 @@ import pathlib
 
 import pytest
 
-from programs import Segment
+from programs import Segment, segment  # noqa: F401
 
 EARLY = """
 import dyn_metrics.prometheus
 dyn_metrics.prometheus.install()
 dyn_metrics.prometheus.install()
 from prometheus_client import REGISTRY, Counter
-from prometheus_client.values import MutexValue, ValueClass, get_value_class
+from prometheus_client.values import MultiProcessValue, MutexValue, ValueClass, get_value_class
+assert MultiProcessValue(lambda: 7) is ValueClass
 assert ValueClass is MutexValue is get_value_class() is dyn_metrics.prometheus.values.ValueClass
 Counter("c", "Help", ["a"]).labels("x").inc(2)
 assert REGISTRY.get_sample_value("c_total", {"a": "x"}) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from programs import Segment
+from programs import Segment, segment  # noqa: F401
 
 # An engine: a front end and workers, metrics in the default registry, exposed through a registry of its own; old metrics are
 # unregistered before new ones are made.

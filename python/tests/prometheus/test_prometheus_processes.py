@@ -9,7 +9,7 @@ from typing import Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from programs import Segment
+from programs import Segment, exposition, segment  # noqa: F401
 
 POOL = """
 import multiprocessing

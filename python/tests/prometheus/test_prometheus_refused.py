@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from programs import Segment
+from programs import Segment, segment  # noqa: F401
 
 PREFIX = """
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, Summary

@@ -19,11 +19,81 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._install import install, is_installed, uninstall
+from ._install import install as install
+from ._install import is_installed as is_installed
+from ._install import uninstall as uninstall
 from ._modules import SUBMODULES, install_finder, theirs_named
 
 if TYPE_CHECKING:
-    from prometheus_client import *  # noqa: F403
+    # At run time __getattr__ finds them.
+    __all__ = [
+        "CONTENT_TYPE_LATEST",
+        "CONTENT_TYPE_PLAIN_0_0_4",
+        "CONTENT_TYPE_PLAIN_1_0_0",
+        "CollectorRegistry",
+        "Counter",
+        "Enum",
+        "GCCollector",
+        "GC_COLLECTOR",
+        "Gauge",
+        "Histogram",
+        "Info",
+        "Metric",
+        "MetricsHandler",
+        "PLATFORM_COLLECTOR",
+        "PROCESS_COLLECTOR",
+        "PlatformCollector",
+        "ProcessCollector",
+        "REGISTRY",
+        "Summary",
+        "delete_from_gateway",
+        "disable_created_metrics",
+        "enable_created_metrics",
+        "generate_latest",
+        "install",
+        "instance_ip_grouping_key",
+        "is_installed",
+        "make_asgi_app",
+        "make_wsgi_app",
+        "push_to_gateway",
+        "pushadd_to_gateway",
+        "start_http_server",
+        "start_wsgi_server",
+        "uninstall",
+        "write_to_textfile",
+    ]
+    from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE_LATEST
+    from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE_PLAIN_0_0_4
+    from prometheus_client import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE_PLAIN_1_0_0
+    from prometheus_client import CollectorRegistry as CollectorRegistry
+    from prometheus_client import GCCollector as GCCollector
+    from prometheus_client import GC_COLLECTOR as GC_COLLECTOR
+    from prometheus_client import Metric as Metric
+    from prometheus_client import MetricsHandler as MetricsHandler
+    from prometheus_client import PLATFORM_COLLECTOR as PLATFORM_COLLECTOR
+    from prometheus_client import PROCESS_COLLECTOR as PROCESS_COLLECTOR
+    from prometheus_client import PlatformCollector as PlatformCollector
+    from prometheus_client import ProcessCollector as ProcessCollector
+    from prometheus_client import REGISTRY as REGISTRY
+    from prometheus_client import delete_from_gateway as delete_from_gateway
+    from prometheus_client import disable_created_metrics as disable_created_metrics
+    from prometheus_client import enable_created_metrics as enable_created_metrics
+    from prometheus_client import generate_latest as generate_latest
+    from prometheus_client import instance_ip_grouping_key as instance_ip_grouping_key
+    from prometheus_client import make_asgi_app as make_asgi_app
+    from prometheus_client import make_wsgi_app as make_wsgi_app
+    from prometheus_client import push_to_gateway as push_to_gateway
+    from prometheus_client import pushadd_to_gateway as pushadd_to_gateway
+    from prometheus_client import start_http_server as start_http_server
+    from prometheus_client import start_wsgi_server as start_wsgi_server
+    from prometheus_client import write_to_textfile as write_to_textfile
+
+    from ._metrics import Counter as Counter
+    from ._metrics import Enum as Enum
+    from ._metrics import Gauge as Gauge
+    from ._metrics import Histogram as Histogram
+    from ._metrics import Info as Info
+    from ._metrics import Summary as Summary
 
 _OWN = ["install", "is_installed", "uninstall"]
 _METRICS = ["Counter", "Enum", "Gauge", "Histogram", "Info", "Summary"]

@@ -83,11 +83,12 @@ def _patch_values(values: types.ModuleType) -> None:
 
 
 def _patch_metrics(metrics: Any) -> None:
-    for owner, name, after in [
+    afterwards: list[tuple[Any, str, Callable[[Any, Any], None]]] = [
         (metrics.Info, "info", _values.publish_info),
         (metrics.Enum, "state", _values.publish_state),
         (metrics.Gauge, "set_function", lambda metric, _: _values.forget(metric)),
-    ]:
+    ]
+    for owner, name, after in afterwards:
         _replace(owner, name, _followed_by(getattr(owner, name), after))
     base = metrics.MetricWrapperBase
     for name in ("remove", "remove_by_labels", "clear"):
@@ -117,7 +118,7 @@ def _enum_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def both(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if self._is_observable():
+        if _values.is_observable(self):
             _values.bind_enum(self)
 
     return both
@@ -195,7 +196,7 @@ def _adopt_existing() -> None:
     base = sys.modules["prometheus_client.metrics"].MetricWrapperBase
     # By type: isinstance() would ask proxies what they stand for.
     for metric in [one for one in gc.get_objects() if issubclass(type(one), base)]:
-        if getattr(metric, "_name", None) is None or not metric._is_observable():
+        if getattr(metric, "_name", None) is None or not _values.is_observable(metric):
             continue
         _values.attempt(metric._name, functools.partial(_adopt, metric))
 

@@ -88,7 +88,7 @@ class Enum(_Ours, _theirs.Enum):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._is_observable() and not _is_patched(_theirs.Enum.__init__):
+        if _values.is_observable(self) and not _is_patched(_theirs.Enum.__init__):
             _values.bind_enum(self)
 
     def state(self, state: str) -> None:

@@ -130,6 +130,11 @@ def value_class() -> type[Value]:
     return Value
 
 
+def is_observable(metric: Any) -> bool:
+    """Whether a metric object has values of its own, and not only children."""
+    return bool(metric._is_observable())
+
+
 def values_of(metric: Any) -> dict[str, Any]:
     """New values for a metric object of prometheus_client, by the attributes that hold them."""
     kind, name, names, given = metric._type, metric._name, metric._labelnames, metric._labelvalues

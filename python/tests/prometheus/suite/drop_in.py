@@ -4,10 +4,13 @@
 outcome and whether it touched a metric.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import tempfile
+from typing import Any, Callable, Iterator
 
 import pytest
 
@@ -17,7 +20,7 @@ from dyn_metrics.prometheus import _values
 
 WAY = os.environ["DROP_IN_WAY"]
 # What "touches a metric" means: binds a value to the segment or collects it.
-_results: dict[str, dict[str, object]] = {}
+_results: dict[str, dict[str, Any]] = {}
 _touched = False
 
 
@@ -31,8 +34,8 @@ class ReadBack(_values.Value):
         return super().get() if found is None else found
 
 
-def _touching(work):
-    def touch(*args, **kwargs):
+def _touching(work: Callable[..., Any]) -> Callable[..., Any]:
+    def touch(*args: Any, **kwargs: Any) -> Any:
         global _touched
         _touched = True
         return work(*args, **kwargs)
@@ -42,13 +45,13 @@ def _touching(work):
 
 _values.attempt = _touching(_values.attempt)
 if WAY == "read-back":
-    _values.Value = ReadBack
-if WAY != "import":
+    _values.Value = ReadBack  # type: ignore[misc]
+if WAY in ("install", "read-back"):
     dyn_metrics.prometheus.install()
 
 
 @pytest.fixture(autouse=True)
-def segment():
+def segment() -> Iterator[None]:
     """A segment for this test, which nobody else has counted in."""
     global _touched
     _touched = False
@@ -60,8 +63,9 @@ def segment():
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
+def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
     found = _results.setdefault(item.nodeid, {"outcome": "passed", "touched": False, "text": ""})
     if report.outcome == "failed":
         found["outcome"], found["text"] = "failed", report.longreprtext[-400:]
@@ -70,6 +74,6 @@ def pytest_runtest_makereport(item, call):
     found["touched"] = found["touched"] or _touched
 
 
-def pytest_sessionfinish():
+def pytest_sessionfinish() -> None:
     with open(os.environ["DROP_IN_RESULTS"], "w") as file:
         json.dump(_results, file)
