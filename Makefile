@@ -23,7 +23,7 @@ skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library install install-built clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library python python-built python-tests python-deep install install-built clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,7 @@ test: setup lint docs ## everything that a change must pass; installs what it ne
 	cargo test --workspace --doc
 	$(MAKE) cpp
 	$(MAKE) cpp-sanitize
+	$(MAKE) python-built python-tests
 	$(MAKE) cross
 	$(MAKE) loom
 
@@ -56,6 +57,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) asan
 	$(MAKE) cpp-sanitize CPP_ARGS=-DEVERY_PROGRAM=ON DYN_METRICS_TEST_SCALE=20
 	$(MAKE) fuzz FUZZ_SECONDS=10
+	$(MAKE) python-deep
 
 setup: ## install what the tests need
 	$(if $(CI),cargo fetch --locked)
@@ -130,6 +132,23 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
+
+python: setup ## the Python package: build it into the tests' venv and test it; PYTEST_ARGS="-k labels"
+	$(MAKE) python-built python-tests
+
+# Without a heading in the list: the package into the tests' venv, and its tests there.
+python-tests:
+	cd python && pytest $(PYTEST_ARGS)
+
+# The drop-in under well-known programs as PyPI has them.
+python-deep: setup
+	$(MAKE) python-built
+	$T/venv/bin/python3 -m pip install -q --disable-pip-version-check fastapi==0.165.0 uvicorn==0.54.0 \
+	    uvicorn-worker==0.4.0 gunicorn==27.0.1 prometheus-fastapi-instrumentator==8.1.0
+	cd python && pytest tests/deep
+
+python-built:
+	cd python && VIRTUAL_ENV=$(abspath $T)/venv CARGO_TARGET_DIR=$(abspath $T) maturin develop -q
 
 PREFIX ?= /usr/local
 ARCHIVE ?= $T/release/libdyn_metrics_c.a

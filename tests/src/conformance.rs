@@ -37,6 +37,21 @@ pub fn page() -> PathBuf {
     directory().join("page.txt")
 }
 
+/// The script without the steps of `not_in_python.txt`.
+///
+/// # Panics
+/// When one of those is no step of the script.
+#[must_use]
+pub fn script_for_python() -> String {
+    let read = |name| fs::read_to_string(directory().join(name)).expect("the file is there");
+    let (text, without) = (read("script.txt"), read("not_in_python.txt"));
+    let without: Vec<_> = without.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    for step in &without {
+        assert!(text.lines().any(|line| line == *step), "no such step: {step}");
+    }
+    text.lines().filter(|line| !without.contains(line)).fold(String::new(), |text, line| text + line + "\n")
+}
+
 /// A replayer that has done all steps and lives.
 #[derive(Debug)]
 pub struct Replayer {

@@ -1,10 +1,11 @@
-//! What `tests/data/conformance/` says, done by the Rust writer. `cpp/tests/c/` does the same in C and C++.
+//! What `tests/data/conformance/` says, done by the Rust writer and by the Python package. `cpp/tests/c/` does the same in C and
+//! C++.
 
 use std::fs;
 use std::process::Command;
 
 use dyn_metrics_tests::conformance::{
-    Replayer, comparable, expect_page, foreign_samples, page, samples, script, whole_page,
+    Replayer, comparable, expect_page, foreign_samples, page, samples, script, script_for_python, whole_page,
 };
 use dyn_metrics_tests::servers::program;
 
@@ -31,6 +32,55 @@ fn rust_does_what_the_script_says() {
     });
     assert_eq!(pages[0], pages[1]);
     expect_page(&pages[0], true);
+}
+
+/// The Python replayer; none when the package isn't there, which in CI is a failure.
+fn python() -> Option<Command> {
+    let import = Command::new("python3").args(["-c", "import dyn_metrics"]).output();
+    if !import.is_ok_and(|done| done.status.success()) {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "the package dyn_metrics is missing; make python builds it"
+        );
+        eprintln!("SKIPPED: the package dyn_metrics is missing; make python builds it");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../python/tests/replay.py"));
+    Some(command)
+}
+
+/// Without what Python counts in another way: `README.md` there says why.
+fn without_refusals(page: &str) -> String {
+    let counted = "dyn_metrics_registrations_refused_total{reason=\"invalid\"}";
+    assert_eq!(page.lines().filter(|line| line.starts_with(counted)).count(), 1, "{page}");
+    page.lines()
+        .filter(|line| !line.starts_with(counted))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn python_does_what_the_script_says_and_its_page_is_that_of_rust() {
+    let directory = directory();
+    let file = directory.path().join("script");
+    fs::write(&file, script_for_python()).unwrap();
+    let segment = directory.path().join("rust");
+    let replayer = Replayer::start(rust(), &file, &segment).unwrap();
+    let expected = without_refusals(&replayer.own_page());
+    replayer.end();
+    for rseq in ["auto", "off"] {
+        let Some(mut command) = python() else { return };
+        let segment = directory.path().join(rseq);
+        command.env("DYN_METRICS_RSEQ", rseq);
+        let replayer = Replayer::start(command, &file, &segment).unwrap();
+        let seen = comparable(&whole_page(&segment), &segment, &[replayer.pid()]);
+        assert_eq!(seen, replayer.own_page());
+        for (found, expected) in without_refusals(&seen).lines().zip(expected.lines()) {
+            assert_eq!(found, expected);
+        }
+        assert_eq!(without_refusals(&seen).len(), expected.len());
+        replayer.end();
+    }
 }
 
 #[test]

@@ -205,6 +205,11 @@ impl Cells {
         Self { table: Table::EMPTY, cold }
     }
 
+    /// Words of the series.
+    pub(crate) fn words(&self) -> usize {
+        self.cold.shared.len()
+    }
+
     /// Adds `n` to word `index`.
     #[inline]
     pub(crate) fn add_u64(&self, index: usize, n: u64) {

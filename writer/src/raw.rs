@@ -86,6 +86,39 @@ pub unsafe fn add_f64_cold(cold: *const (), index: usize, x: f64) {
     unsafe { Cells::add_cold(cold, index, Amount::Double(x)) };
 }
 
+/// Adds `n` to word `index`, by whichever path is there; ignored beyond the series' words, and of gauges.
+#[inline]
+pub fn add_u64<M: Metric>(handle: &M, index: usize, n: u64) {
+    if let Some(cells) = handle.cells().filter(|cells| index < cells.words()) {
+        cells.add_u64(index, n);
+    }
+}
+
+/// As [`add_u64`], of a word that is a double.
+#[inline]
+pub fn add_f64<M: Metric>(handle: &M, index: usize, x: f64) {
+    if let Some(cells) = handle.cells().filter(|cells| index < cells.words()) {
+        cells.add_f64(index, x);
+    }
+}
+
+/// Sum of word `index` over all processes; 0 beyond the series' words, and of gauges.
+pub fn sum_u64<M: Metric>(handle: &M, index: usize) -> u64 {
+    handle.cells().filter(|cells| index < cells.words()).map_or(0, |cells| cells.sum_u64(index))
+}
+
+/// As [`sum_u64`], of a word that is a double.
+pub fn sum_f64<M: Metric>(handle: &M, index: usize) -> f64 {
+    handle.cells().filter(|cells| index < cells.words()).map_or(0.0, |cells| cells.sum_f64(index))
+}
+
+/// Counts a value that was dropped, or stayed out of a sum; nothing of gauges.
+pub fn count<M: Metric>(handle: &M, statistic: Statistic) {
+    if let Some(cells) = handle.cells() {
+        cells.count(statistic);
+    }
+}
+
 /// Counts a value that was dropped, or stayed out of a sum.
 ///
 /// # Safety
@@ -243,6 +276,21 @@ mod tests {
             unsafe { &*cells.entries.wrapping_add(cpu) }.load(Ordering::Acquire)
         });
         assert_eq!(entries.filter(|entry| *entry != 0).count(), usize::from(cells.packed != 0));
+    }
+
+    #[test]
+    fn words_are_reached_by_their_index_and_none_beyond() {
+        let (_directory, registry) = registry();
+        let histogram = registry.histogram("h", "", &[1.0]).unwrap();
+        add_u64(&histogram, 1, 3);
+        add_f64(&histogram, 2, 4.5);
+        add_u64(&histogram, 3, 9);
+        add_f64(&histogram, 4, 9.0);
+        assert_eq!((histogram.buckets(), histogram.sum()), (vec![0, 3], 4.5));
+        assert_eq!((sum_u64(&histogram, 1), sum_f64(&histogram, 2), sum_u64(&histogram, 3)), (3, 4.5, 0));
+        let gauge = registry.float_gauge("g", "").unwrap();
+        add_f64(&gauge, 0, 1.0);
+        assert_eq!((sum_f64(&gauge, 0), gauge.value()), (0.0, 0.0));
     }
 
     #[test]

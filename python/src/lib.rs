@@ -1,0 +1,100 @@
+//! `dyn_metrics._native`: what the Python package `dyn_metrics` is made of. The stubs beside it,
+//! `python/dyn_metrics/_native.pyi`, are its documentation for type checkers.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `errors` | exceptions for what goes wrong |
+//! | `args` | texts, names and numbers from Python, checked |
+//! | `registry` | `Registry`: a segment, attached at the first metric |
+//! | `spec` | what constructors have in common: names, labels, options |
+//! | `metric` | `Metric`, the classes' base: `labels()`, construction, pickling |
+//! | `identity` | the cache in front of `labels()` |
+//! | `counter`, `gauge`, `histogram`, `info` | the classes |
+//! | `timing` | context managers and decorators |
+//! | `prometheus` | what stands behind prometheus_client's metric objects |
+//! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
+//! | `value` | words of series, for code that brings its own metric classes |
+//! | `bare` | calls that do nothing, for benches |
+//! | `snapshot` | reading a segment back |
+//! | `lane` | short ways into the methods that count |
+//! | `interpreter` | refuses sub-interpreters |
+//!
+//! Every class is frozen, and what changes in it is an atomic or is set once: nothing here relies on the
+//! interpreter's lock, and nothing waits for another thread while it holds one.
+
+mod args;
+mod bare;
+mod counter;
+mod errors;
+mod gauge;
+mod histogram;
+mod identity;
+mod info;
+mod interpreter;
+mod lane;
+mod metric;
+mod prometheus;
+mod prometheus_segment;
+mod registry;
+mod snapshot;
+mod spec;
+mod timing;
+mod value;
+
+use pyo3::prelude::*;
+
+/// The native part of dyn_metrics. Not for applications: import dyn_metrics.
+#[pymodule(gil_used = false)]
+mod _native {
+    use super::*;
+
+    // Not by pymodule_export, which would make the classes before the interpreter is known.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        interpreter::check(module.py())?;
+        classes(module)?;
+        prometheus::classes(module)?;
+        lanes(module.py())?;
+        module.add("REGISTRY", registry::Registry::root(module.py())?)?;
+        module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
+        module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)?;
+        module.add_function(wrap_pyfunction!(value::values, module)?)
+    }
+}
+
+fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<metric::Metric>()?;
+    module.add_class::<registry::Registry>()?;
+    module.add_class::<counter::Counter>()?;
+    module.add_class::<counter::IntCounter>()?;
+    module.add_class::<counter::DurationCounter>()?;
+    module.add_class::<gauge::Gauge>()?;
+    module.add_class::<gauge::IntGauge>()?;
+    module.add_class::<gauge::DurationGauge>()?;
+    module.add_class::<histogram::Histogram>()?;
+    module.add_class::<histogram::Summary>()?;
+    module.add_class::<info::Info>()?;
+    module.add_class::<info::Enum>()?;
+    module.add_class::<timing::Timer>()?;
+    module.add_class::<timing::ExceptionCounter>()?;
+    module.add_class::<timing::InprogressTracker>()?;
+    module.add_class::<value::Value>()?;
+    module.add_class::<bare::Bare>()
+}
+
+fn lanes(py: Python<'_>) -> PyResult<()> {
+    lane::open::<metric::Labels>(py)?;
+    lane::open::<counter::CounterInc>(py)?;
+    lane::open::<counter::IntCounterInc>(py)?;
+    lane::open::<counter::DurationCounterInc>(py)?;
+    lane::open::<gauge::GaugeSet>(py)?;
+    lane::open::<gauge::GaugeInc>(py)?;
+    lane::open::<gauge::GaugeDec>(py)?;
+    lane::open::<gauge::IntGaugeSet>(py)?;
+    lane::open::<gauge::IntGaugeInc>(py)?;
+    lane::open::<gauge::IntGaugeDec>(py)?;
+    lane::open::<histogram::HistogramObserve>(py)?;
+    lane::open::<histogram::SummaryObserve>(py)?;
+    lane::open::<value::ValueInc>(py)?;
+    lane::open::<value::ValueSet>(py)
+}

@@ -1,0 +1,422 @@
+//! Registries: a segment, attached at the first metric.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use dyn_metrics::{Builder, DEFAULT_PATH, Error};
+use dyn_metrics_layout::name::{check_label_name, check_metric_name};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyString, PyTuple};
+
+use crate::args::{label_pairs, shown, text};
+use crate::errors::{invalid_type, invalid_value, raise};
+use crate::snapshot;
+
+/// A segment, and what is put before the names and on the series of the metrics that are registered through it.
+///
+/// Attached at the first metric or by `open()`: created when there is none. Every registry of one path, in all
+/// processes and languages, has the same series. What concerns the file counts for the process that creates it;
+/// role and process_labels for the first registry of a path in a process.
+///
+/// path: the file; by default the environment's DYN_METRICS_SHM, else /dev/shm/dynamo, looked up when it is attached.
+/// max_bytes: limit of the file's length. max_series_per_family: 10 000 unless given. processes: most that may be
+/// attached at once, 512 unless given. mode: permission bits of a new file, 0o600 unless given. group: number of its
+/// group. role: of this process, shown to people. process_labels: the same, a dict. common_labels: a dict that
+/// the exporter adds to every sample. allowed_uids: users whose segment is accepted. fresh: starts from zero;
+/// refused while processes hold the segment unless force is given.
+///
+/// Errors: InvalidTypeError and InvalidValueError for options; what concerns the file is raised when it is attached.
+///
+/// >>> registry = Registry(path=segment, role="worker")
+/// >>> registry.counter("doc_registry_requests", "Requests").inc()
+#[pyclass(frozen, module = "dyn_metrics")]
+pub(crate) struct Registry {
+    home: Arc<Home>,
+    prefix: String,
+    labels: Vec<(String, String)>,
+    attached: OnceLock<dyn_metrics::Registry>,
+}
+
+/// How a segment is opened, and the one that was.
+struct Home {
+    path: Option<PathBuf>,
+    set: Vec<Set>,
+    /// The options as they were given.
+    options: Option<Py<PyDict>>,
+    opened: OnceLock<dyn_metrics::Registry>,
+}
+
+/// One option, put into a builder.
+type Set = Box<dyn Fn(Builder) -> Builder + Send + Sync>;
+
+const OPTIONS: [&str; 12] = [
+    "path",
+    "max_bytes",
+    "max_series_per_family",
+    "processes",
+    "mode",
+    "group",
+    "role",
+    "process_labels",
+    "common_labels",
+    "allowed_uids",
+    "fresh",
+    "force",
+];
+
+/// What the option `name` does with `value`.
+fn option(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Set> {
+    let py = value.py();
+    let metric = "Registry()";
+    let found = || format!("Registry(): option {name}: found {}", shown(value));
+    let number = |most: u64| {
+        if !value.is_instance_of::<PyInt>() {
+            return Err(invalid_type(py, format!("{}, expected an int", found())));
+        }
+        let given: Option<u64> = value.extract().ok();
+        let range = || invalid_value(py, format!("{}, expected 0 to {most}", found()));
+        given.filter(|given| *given <= most).ok_or_else(range)
+    };
+    let small = || number(u32::MAX.into()).map(|value| value as u32);
+    let flag =
+        || value.extract::<bool>().map_err(|_| invalid_type(py, format!("{}, expected a bool", found())));
+    Ok(match name {
+        "max_bytes" => number(u64::MAX).map(|bytes| set(move |b| b.max_bytes(bytes)))?,
+        "max_series_per_family" => small().map(|series| set(move |b| b.max_series_per_family(series)))?,
+        "processes" => small().map(|slots| set(move |b| b.processes(slots)))?,
+        "mode" => small().map(|mode| set(move |b| b.mode(mode)))?,
+        "group" => small().map(|gid| set(move |b| b.group(gid)))?,
+        "fresh" => flag().map(|fresh| set(move |b| b.fresh(fresh)))?,
+        "force" => flag().map(|force| set(move |b| b.force(force)))?,
+        "role" => text(value, "role", metric).map(|role| set(move |b| b.role(&role)))?,
+        "process_labels" => {
+            let pairs = label_pairs(value, "process_labels", metric)?;
+            set(move |b| pairs.iter().fold(b, |b, (name, value)| b.process_label(name, value)))
+        }
+        "common_labels" => {
+            let pairs = label_pairs(value, "common_labels", metric)?;
+            set(move |b| pairs.iter().fold(b, |b, (name, value)| b.common_label(name, value)))
+        }
+        "allowed_uids" => {
+            let wrong = |_| invalid_type(py, format!("{}, expected a list of int", found()));
+            let uids: Vec<u32> = value.extract().map_err(wrong)?;
+            set(move |b| uids.iter().fold(b, |b, uid| b.allow_uid(*uid)))
+        }
+        _ => return Err(invalid_type(py, format!("Registry() got an unexpected keyword argument '{name}'"))),
+    })
+}
+
+fn set(option: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Set {
+    Box::new(option)
+}
+
+fn path_of(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    let wrong =
+        |_| invalid_type(value.py(), format!("Registry(): path: found {}, expected a path", shown(value)));
+    value.extract().map_err(wrong)
+}
+
+impl Registry {
+    fn with(path: Option<PathBuf>, set: Vec<Set>, options: Option<Py<PyDict>>) -> Self {
+        let home = Arc::new(Home { path, set, options, opened: OnceLock::new() });
+        Self { home, prefix: String::new(), labels: Vec::new(), attached: OnceLock::new() }
+    }
+
+    /// The registry that metrics without one belong to.
+    pub(crate) fn root(py: Python<'_>) -> PyResult<&Py<Self>> {
+        static ROOT: PyOnceLock<Py<Registry>> = PyOnceLock::new();
+        ROOT.get_or_try_init(py, || Py::new(py, Self::with(None, Vec::new(), None)))
+    }
+
+    /// What stands before every name.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The segment, attached by the first call, on behalf of `metric`.
+    pub(crate) fn attached(&self, py: Python<'_>, metric: Option<&str>) -> PyResult<&dyn_metrics::Registry> {
+        if let Some(attached) = self.attached.get() {
+            return Ok(attached);
+        }
+        let refused = |error| raise(py, &error, metric);
+        let home = self.home.opened(py).map_err(refused)?;
+        let labels: Vec<_> =
+            self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let own = match self.prefix.is_empty() && labels.is_empty() {
+            true => home.clone(),
+            false => home.child(&self.prefix, &labels).map_err(refused)?,
+        };
+        Ok(self.attached.get_or_init(|| own))
+    }
+
+    /// What to write into a pickle: nothing of the root, which every process has.
+    pub(crate) fn reduced(this: &Py<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if this.is(Self::root(py)?) { Ok(py.None()) } else { Ok(this.clone_ref(py).into_any()) }
+    }
+
+    /// A metric of a class, registered here.
+    fn make<'py>(
+        slf: &Bound<'py, Self>,
+        class: &str,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let all = keywords.map_or_else(|| Ok(PyDict::new(py)), |keywords| keywords.copy())?;
+        all.set_item("registry", slf)?;
+        py.import("dyn_metrics._native")?.getattr(class)?.call(args, Some(&all))
+    }
+}
+
+/// Refuses what no metric could have.
+fn check_scope(prefix: &str, labels: &[(String, String)]) -> dyn_metrics::Result<()> {
+    let name = |what, name: &str, reason| Error::Name { what, name: name.to_owned(), reason };
+    // With the shortest name behind it.
+    check_metric_name(&format!("{prefix}x")).map_err(|reason| name("prefix", prefix, reason))?;
+    for (at, (label, _)) in labels.iter().enumerate() {
+        check_label_name(label).map_err(|reason| name("label name", label, reason))?;
+        if labels[..at].iter().any(|(known, _)| known == label) {
+            return Err(Error::DuplicateLabel { metric: format!("{prefix}*"), label: label.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Where a segment is when nothing names it.
+fn default_path() -> PathBuf {
+    let path = std::env::var_os("DYN_METRICS_SHM").filter(|path| !path.is_empty());
+    path.map_or_else(|| PathBuf::from(DEFAULT_PATH), PathBuf::from)
+}
+
+impl Home {
+    /// The segment; where nothing is there yet, other threads of Python go on while it is made.
+    fn opened(&self, py: Python<'_>) -> dyn_metrics::Result<&dyn_metrics::Registry> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let builder = Builder::default();
+        let builder = self.path.iter().fold(builder, |builder, path| builder.path(path));
+        let builder = self.set.iter().fold(builder, |builder, set| set(builder));
+        let opened = py.detach(|| builder.open())?;
+        // Of two threads one's: both lead to one segment.
+        Ok(self.opened.get_or_init(|| opened))
+    }
+}
+
+#[pymethods]
+impl Registry {
+    #[new]
+    #[pyo3(signature = (path=None, **options), text_signature = "(path=None, *, max_bytes=None, max_series_per_family=None, processes=None, mode=None, group=None, role=None, process_labels=None, common_labels=None, allowed_uids=None, fresh=False, force=False)")]
+    fn py_new(path: Option<&Bound<'_, PyAny>>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let path = path.map(path_of).transpose()?;
+        let mut set = Vec::new();
+        for (name, value) in options.into_iter().flatten() {
+            let name: String = name.extract()?;
+            if !value.is_none() || !OPTIONS.contains(&name.as_str()) {
+                set.push(option(&name, &value)?);
+            }
+        }
+        Ok(Self::with(path, set, options.map(|options| options.clone().unbind())))
+    }
+
+    /// Attaches now instead of at the first metric; returns the registry itself.
+    ///
+    /// Errors: SegmentError (an OSError) and its subclasses; what is at the path is unchanged then.
+    fn open<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        slf.get().attached(slf.py(), None)?;
+        Ok(slf)
+    }
+
+    /// A registry of the same segment that puts `prefix` before every name and `labels` on every series.
+    ///
+    /// The prefix stands in the name as it is ("dynamo_"); a child of a child has both prefixes and the labels of
+    /// both. Errors: InvalidValueError.
+    ///
+    /// >>> router = Registry(path=segment).child("dynamo_", {"component": "router"})
+    /// >>> router.counter("doc_routed", "Requests routed").name
+    /// 'dynamo_doc_routed_total'
+    #[pyo3(signature = (prefix="", labels=None))]
+    fn child(&self, py: Python<'_>, prefix: &str, labels: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let prefix = self.prefix.clone() + prefix;
+        let mut all = self.labels.clone();
+        if let Some(labels) = labels {
+            all.extend(label_pairs(labels, "labels", &format!("{prefix}*"))?);
+        }
+        check_scope(&prefix, &all).map_err(|error| raise(py, &error, None))?;
+        Ok(Self { home: Arc::clone(&self.home), prefix, labels: all, attached: OnceLock::new() })
+    }
+
+    /// What stands before every name.
+    #[getter(prefix)]
+    fn py_prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The labels that every series gets.
+    #[getter]
+    fn labels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let labels = PyDict::new(py);
+        self.labels.iter().try_for_each(|(name, value)| labels.set_item(name, value))?;
+        Ok(labels)
+    }
+
+    /// The segment's path; absolute once it is attached.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        match self.home.opened.get() {
+            Some(opened) => opened.path().to_owned(),
+            None => self.home.path.clone().unwrap_or_else(default_path),
+        }
+    }
+
+    /// A `Counter` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
+    fn counter<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Counter", args, keywords)
+    }
+
+    /// An `IntCounter` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
+    fn int_counter<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "IntCounter", args, keywords)
+    }
+
+    /// A `DurationCounter` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
+    fn duration_counter<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "DurationCounter", args, keywords)
+    }
+
+    /// A `Gauge` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
+    fn gauge<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Gauge", args, keywords)
+    }
+
+    /// An `IntGauge` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
+    fn int_gauge<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "IntGauge", args, keywords)
+    }
+
+    /// A `DurationGauge` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, multiprocess_mode='livesum', keep_dead=0, level=0, max_series=None, shared=False)")]
+    fn duration_gauge<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "DurationGauge", args, keywords)
+    }
+
+    /// A `Histogram` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, buckets=None, level=0, max_series=None, shared=False)")]
+    fn histogram<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Histogram", args, keywords)
+    }
+
+    /// A `Summary` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
+    fn summary<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Summary", args, keywords)
+    }
+
+    /// An `Info` in this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, level=0, max_series=None, shared=False)")]
+    fn info<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Info", args, keywords)
+    }
+
+    /// An `Enum` in this registry; takes its arguments.
+    #[pyo3(name = "enum", signature = (*args, **keywords), text_signature = "($self, name, documentation, labelnames=(), namespace='', subsystem='', unit='', *, states=(), multiprocess_mode='livemostrecent', keep_dead=0, level=0, max_series=None, shared=False)")]
+    fn enum_<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Enum", args, keywords)
+    }
+
+    /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix.
+    fn generate_latest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        snapshot::page(py, self.attached(py, None)?.path())
+    }
+
+    /// The segment as plain dicts: all of it, whatever the prefix. See `dyn_metrics.snapshot`.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        snapshot::families(py, self.attached(py, None)?.path())
+    }
+
+    /// The families of `snapshot()`, one after the other.
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.snapshot(py)?.values().try_iter()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let path = PyString::new(py, &self.path().to_string_lossy()).repr()?.to_string_lossy().into_owned();
+        let Self { prefix, labels, .. } = self;
+        if prefix.is_empty() && labels.is_empty() {
+            return Ok(format!("Registry({path})"));
+        }
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name:?}: {value:?}")).collect();
+        Ok(format!("Registry({path}).child({prefix:?}, {{{}}})", labels.join(", ")))
+    }
+
+    /// So that a registry may be handed to a process that was spawned: there it is opened again.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let options = match &self.home.options {
+            Some(options) => options.bind(py).copy()?,
+            None => PyDict::new(py),
+        };
+        // Who made it anew did so once.
+        let _ = options.del_item("fresh");
+        let rebuild = py.import("dyn_metrics._native")?.getattr("rebuild_registry")?;
+        let path = self.home.path.clone();
+        Ok((rebuild, (path, options, &self.prefix, self.labels(py)?).into_pyobject(py)?))
+    }
+}
+
+/// Makes a registry anew; what pickled ones call.
+#[pyfunction]
+pub(crate) fn rebuild_registry<'py>(
+    py: Python<'py>,
+    path: Option<&Bound<'py, PyAny>>,
+    options: &Bound<'py, PyDict>,
+    prefix: &str,
+    labels: &Bound<'py, PyDict>,
+) -> PyResult<Registry> {
+    Registry::py_new(path, Some(options))?.child(py, prefix, Some(labels.as_any()))
+}

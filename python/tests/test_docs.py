@@ -1,0 +1,48 @@
+"""Every example in docstrings and in README.md runs."""
+
+import doctest
+import os
+import types
+from pathlib import Path
+
+import dyn_metrics
+from dyn_metrics import _native, errors
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def globals_(directory: Path) -> dict[str, object]:
+    names = {name: getattr(dyn_metrics, name) for name in dyn_metrics.__all__}
+    return {**names, "dyn_metrics": dyn_metrics, "segment": str(directory / "segment"), "os": os}
+
+
+def docstrings() -> dict[str, str]:
+    found = {}
+    for module in (dyn_metrics, _native, errors):
+        for name, what in vars(module).items():
+            members = vars(what).items() if isinstance(what, type) else ()
+            for key, thing in [(name, what), *((f"{name}.{member}", value) for member, value in members)]:
+                text = getattr(thing, "__doc__", None)
+                if not key.startswith("__") and isinstance(text, str) and ">>>" in text:
+                    if not isinstance(thing, (types.ModuleType, int, str)):
+                        found[key] = text
+    return found
+
+
+def test_the_examples_in_docstrings_run(directory: Path) -> None:
+    texts = docstrings()
+    assert len(texts) >= 14, sorted(texts)
+    runner = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    for name, text in texts.items():
+        test = doctest.DocTestParser().get_doctest(text, globals_(directory), name, None, 0)
+        assert test.examples
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_the_examples_in_the_readme_run(directory: Path) -> None:
+    test = doctest.DocTestParser().get_doctest(README.read_text(), globals_(directory), "README.md", None, 0)
+    assert len(test.examples) >= 10
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0

@@ -1,0 +1,43 @@
+"""Code that mypy must accept as it is, and the mistakes that it must find."""
+
+from datetime import timedelta
+from typing import assert_type
+
+import dyn_metrics
+from dyn_metrics import Counter, DurationGauge, Enum, Gauge, Histogram, IntCounter, Registry, Timer
+
+registry = Registry(path="/dev/shm/x", max_bytes=1 << 20, process_labels={"rank": "0"})
+counter = Counter("c", "h", ["a", "b"], namespace="n", unit="bytes", registry=registry)
+assert_type(counter.labels("x", 200), Counter)
+assert_type(counter.labels(a="x", b="y"), Counter)
+assert_type(counter.value(), float)
+assert_type(IntCounter("i", "h").value(), int)
+assert_type(registry.gauge("g", "h", multiprocess_mode="livemax"), Gauge)
+assert_type(registry.histogram("h", "h", buckets=(0.1, 1)).time(), Timer)
+assert_type(Enum("e", "h", states=("a", "b")).value(), str | None)
+assert_type(dyn_metrics.generate_latest(), bytes)
+DurationGauge("d", "h").set(timedelta(seconds=1))
+counter.inc(0.5)
+
+
+@Histogram("h", "h").time()
+def work(times: int) -> str:
+    return "x" * times
+
+
+@counter.count_exceptions((KeyError, OSError))
+async def wait() -> None: ...
+
+
+assert_type(work(3), str)
+for family in registry:
+    for series in family["series"]:
+        assert_type(series["labels"], dict[str, str])
+
+work("3")  # type: ignore[arg-type]
+counter.inc("1")  # type: ignore[arg-type]
+counter.observe(1)  # type: ignore[attr-defined]
+IntCounter("i", "h").inc(1.5)  # type: ignore[arg-type]
+Gauge("g", "h", multiprocess_mode="most")  # type: ignore[arg-type]
+Counter("c")  # type: ignore[call-arg]
+Counter("c", "h", buckets=[1])  # type: ignore[call-arg]
