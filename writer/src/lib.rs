@@ -59,14 +59,17 @@
 compile_error!("dyn-metrics needs Linux on a 64-bit little-endian machine");
 
 mod attach;
+pub mod backend;
 mod birth;
 mod cells;
 mod error;
 mod family;
+mod foreign;
 mod forks;
 mod gauge_cells;
 #[cfg_attr(miri, path = "kernel/miri.rs")]
 mod kernel;
+mod label_plan;
 mod local;
 mod lookup;
 mod map;
@@ -79,11 +82,13 @@ mod origin;
 mod percpu;
 mod register;
 mod registry;
+mod render;
 mod replace;
 mod segment;
 mod series_cache;
 mod slot;
 mod sys;
+pub mod testing;
 mod wipe;
 
 #[doc(hidden)]

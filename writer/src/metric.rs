@@ -1,18 +1,19 @@
 //! What handles have in common.
 
-use dyn_metrics_layout::Kind;
+use dyn_metrics_layout::{Kind, Representation};
 
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::gauge_cells::GaugeCore;
 use crate::metrics::Buckets;
-use crate::origin::Origin;
+use crate::origin::Identity;
 
 pub(crate) mod sealed {
     use std::time::Duration;
 
-    use super::{Buckets, Cells, FamilyCore, GaugeCore, Origin, Result};
+    use super::{Buckets, Cells, FamilyCore, ForeignSeries, GaugeCore, Identity, Representation, Result};
 
     /// Metrics that take measured time.
     pub(crate) trait TakesTime {
@@ -22,8 +23,14 @@ pub(crate) mod sealed {
 
     /// How handles are made; not for others.
     pub(crate) trait Handle: Sized {
+        /// Representation of its numbers.
+        const REPRESENTATION: Representation;
         /// The handle of a registered series.
         fn attach(core: &'static FamilyCore, series: u64) -> Result<Self>;
+        /// The handle of a series of another registry.
+        fn of_foreign(series: &'static ForeignSeries) -> Self;
+        /// A handle whose updates go nowhere.
+        fn nowhere(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
         /// A handle whose cells nobody else sees.
         fn private(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
 
@@ -43,10 +50,10 @@ pub(crate) mod sealed {
         }
 
         /// Which series it belongs to; none of a private handle.
-        fn origin(&self) -> Option<&'static Origin> {
+        fn identity(&self) -> Option<Identity> {
             match self.cells() {
-                Some(cells) => cells.origin(),
-                None => self.gauge()?.origin(),
+                Some(cells) => cells.identity(),
+                None => self.gauge()?.identity(),
             }
         }
     }

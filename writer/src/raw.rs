@@ -9,7 +9,9 @@
 //!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
 //!   when that is not below the length or the entry is 0, and ends with the one store into the word.
 //! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
-//!   Async-signal-safe, keeps `errno`.
+//!   Async-signal-safe, keeps `errno`. The cells of another registry than a segment have neither blocks nor words:
+//!   every update takes this path, which hands it on. Of an observation the count comes first, from the same thread,
+//!   then the sum, or [`count_cold`] where that is infinite.
 //! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum
 //!   (double); a histogram one for each bucket (u64, `+Inf` last) and then the sum (double).
 //! - **Buckets** ([`buckets`]). See [`Buckets`].
@@ -25,7 +27,9 @@ pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::cells::{Amount, Cells};
+use crate::foreign::ForeignFamily;
 use crate::metric::Metric;
+use crate::origin::Identity;
 
 /// Level of the contract above.
 pub const LEVEL: u32 = 1;
@@ -134,7 +138,7 @@ pub fn value<M: Metric>(handle: &M, representation: Representation) -> Number {
 /// None of private handles. There is one for each copy of this library in a process, so one binding may use
 /// it.
 pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Option<&'static Word> {
-    handle.origin()?.attachments.get(representation as usize)
+    handle.identity()?.attachments().get(representation as usize)
 }
 
 /// What a series is registered as.
@@ -158,7 +162,14 @@ pub struct Description {
 
 /// What the series of a handle is registered as; none of private handles, and where its record is damaged.
 pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
-    let origin = handle.origin()?;
+    let origin = match handle.identity()? {
+        Identity::Segment(origin) => origin,
+        Identity::Foreign(series) => {
+            let ForeignFamily { name, help, unit, kind, mode, level, .. } = series.family;
+            let (kind, mode, level, labels) = (*kind, *mode, *level, series.labels.clone());
+            return Some(Description { name, help, unit, kind, mode, level, labels });
+        }
+    };
     let family = origin.family;
     Some(Description {
         name: &family.name,

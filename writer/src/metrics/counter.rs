@@ -11,6 +11,7 @@ use super::{cells, nanoseconds};
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::metric::Metric;
 use crate::metric::sealed::{Handle, TakesTime};
 
@@ -128,8 +129,18 @@ macro_rules! counter_handle {
         }
 
         impl Handle for $handle {
+            const REPRESENTATION: Representation = $representation;
+
             fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
                 cells(core, series, $representation).map(Self)
+            }
+
+            fn of_foreign(series: &'static ForeignSeries) -> Self {
+                Self(series.cells($representation))
+            }
+
+            fn nowhere(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
+                Self(Cells::nowhere())
             }
 
             fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
