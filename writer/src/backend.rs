@@ -195,6 +195,8 @@ pub struct Descriptor {
 pub struct Selection {
     pub(crate) prefix: String,
     pub(crate) labels: Vec<(String, String)>,
+    /// Labels that levels of a hierarchy add, and nobody else.
+    pub(crate) reserved: Vec<String>,
 }
 
 impl Selection {

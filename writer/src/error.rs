@@ -272,20 +272,17 @@ pub enum Error {
         /// What is asked.
         what: &'static str,
     },
-    /// A label that the registry itself puts on every series.
+    /// A label that the registry, or a level of its hierarchy, itself puts on series.
     #[error(
-        "metric {}: found label {}, expected another name: the registry itself adds it, with value {}",
+        "metric {}: found label {}, expected another name: the registry adds it itself",
         shorten(metric),
-        shorten(label),
-        shorten(value)
+        shorten(label)
     )]
     AutomaticLabel {
         /// The metric.
         metric: String,
         /// The label.
         label: String,
-        /// The registry's value of it.
-        value: String,
     },
     /// An option has a value that makes no sense.
     #[error("option {option}: found {found}, expected {expected}")]

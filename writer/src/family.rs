@@ -296,6 +296,13 @@ impl<M: Metric> Family<M> {
         }
     }
 
+    /// As [`Self::with`], by the name that Prometheus' libraries have for it.
+    #[inline]
+    #[must_use]
+    pub fn with_label_values(&self, values: &[&str]) -> M {
+        self.with(values)
+    }
+
     #[cold]
     fn with_new<K: Key>(&self, values: &[&str]) -> M {
         self.find_or_make::<K>(values).unwrap_or_else(|error| {

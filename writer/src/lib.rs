@@ -67,6 +67,7 @@ mod family;
 mod foreign;
 mod forks;
 mod gauge_cells;
+mod hierarchy;
 #[cfg_attr(miri, path = "kernel/miri.rs")]
 mod kernel;
 mod label_plan;
@@ -75,6 +76,8 @@ mod lookup;
 mod map;
 mod metric;
 mod metrics;
+mod metrics_registry;
+mod objects;
 mod once_map;
 mod options;
 mod opts;
@@ -84,6 +87,7 @@ mod register;
 mod registry;
 mod render;
 mod replace;
+mod root;
 mod segment;
 mod series_cache;
 mod slot;
@@ -98,11 +102,14 @@ pub use dyn_metrics_layout::name::NameError;
 pub use dyn_metrics_layout::{Error as LayoutError, FORMAT_VERSION, GaugeMode, Kind};
 pub use error::{Error, Result};
 pub use family::{Family, OVERFLOW};
+pub use hierarchy::{Component, DistributedRuntime, Endpoint, Namespace, Scheme};
 pub use metric::Metric;
 pub use metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, Histogram, Info, StateSet,
     Tally, Timer,
 };
+pub use metrics_registry::MetricsRegistry;
+pub use objects::{AnyMetric, MetricCounter, MetricGauge, MetricHistogram};
 pub use options::{Builder, DEFAULT_PATH};
 pub use opts::{DEFAULT_BOUNDS, Opts};
 pub use registry::Registry;

@@ -2,6 +2,7 @@
 
 use dyn_metrics_layout::{Kind, Representation};
 
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
@@ -13,7 +14,9 @@ use crate::origin::Identity;
 pub(crate) mod sealed {
     use std::time::Duration;
 
-    use super::{Buckets, Cells, FamilyCore, ForeignSeries, GaugeCore, Identity, Representation, Result};
+    use super::{
+        Buckets, Cells, FamilyCore, ForeignSeries, GaugeCore, Identity, Representation, Result, Value,
+    };
 
     /// Metrics that take measured time.
     pub(crate) trait TakesTime {
@@ -44,6 +47,14 @@ pub(crate) mod sealed {
             None
         }
 
+        /// What it has: of a gauge this process's value, of others the total of all.
+        fn reading(&self) -> Option<Value>;
+
+        /// Names of its states, if it is a state set.
+        fn states(&self) -> &'static [String] {
+            &[]
+        }
+
         /// Its buckets, if it is a histogram.
         fn buckets(&self) -> Option<&'static Buckets> {
             None
@@ -68,7 +79,7 @@ pub(crate) mod sealed {
 ///
 /// Sealed: the kinds are those of the format.
 #[allow(private_bounds, reason = "sealed")]
-pub trait Metric: Clone + Default + Send + Sync + sealed::Handle + 'static {
+pub trait Metric: Clone + Default + std::fmt::Debug + Send + Sync + sealed::Handle + 'static {
     /// The kind of family that handles of this type belong to.
     const KIND: Kind;
 }

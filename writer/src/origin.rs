@@ -26,6 +26,14 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
+    /// Name and help of the family.
+    pub(crate) fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Segment(origin) => (&origin.family.name, &origin.family.help),
+            Self::Foreign(series) => (&series.family.name, &series.family.help),
+        }
+    }
+
     /// See [`Origin::attachments`].
     pub(crate) const fn attachments(self) -> &'static [AtomicUsize; Representation::COUNT] {
         match self {

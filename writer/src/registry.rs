@@ -67,7 +67,7 @@ impl std::fmt::Debug for Registry {
             Home::Segment(followed) => shown.field("path", &followed.options.path),
             Home::Foreign(foreign) => shown.field("backend", &foreign.backend),
         };
-        let Selection { prefix, labels } = &*self.scope;
+        let Selection { prefix, labels, .. } = &*self.scope;
         shown.field("prefix", prefix).field("labels", labels).finish_non_exhaustive()
     }
 }
@@ -187,8 +187,18 @@ impl Registry {
     /// [`Error::DuplicateLabel`] for a label that this registry has, too. The labels' values are checked by what
     /// is registered.
     pub fn child(&self, prefix: &str, labels: &[(&str, &str)]) -> Result<Self> {
-        let mut scope =
-            Selection { prefix: self.prefix().to_owned() + prefix, labels: self.labels().to_vec() };
+        if let Some((label, _)) = labels.iter().find(|(label, _)| self.reserves(label)) {
+            let metric = format!("{}{prefix}*", self.prefix());
+            return Err(Error::AutomaticLabel { metric, label: (*label).to_owned() });
+        }
+        self.level(prefix, labels, &[])
+    }
+
+    /// As [`Self::child`], also with labels that only levels may add; adds to these.
+    pub(crate) fn level(&self, prefix: &str, labels: &[(&str, &str)], reserved: &[&str]) -> Result<Self> {
+        let mut scope = (*self.scope).clone();
+        scope.prefix.push_str(prefix);
+        scope.reserved.extend(reserved.iter().map(|&label| label.to_owned()));
         let name = |what, name: &str, reason| Error::Name { what, name: name.to_owned(), reason };
         // With the shortest name behind it.
         check_metric_name(&format!("{}x", scope.prefix)).map_err(|r| name("prefix", &scope.prefix, r))?;
@@ -201,6 +211,10 @@ impl Registry {
             scope.labels.push(((*label).to_owned(), (*value).to_owned()));
         }
         Ok(Self { home: self.home.clone(), scope: Arc::new(scope) })
+    }
+
+    fn reserves(&self, label: &str) -> bool {
+        self.scope.reserved.iter().any(|reserved| reserved == label)
     }
 
     /// What stands before every name: empty unless this is a [`Self::child`].
@@ -222,11 +236,12 @@ impl Registry {
         }
         let mut scoped = opts.clone();
         scoped.name = self.prefix().to_owned() + &opts.name;
-        for (label, value) in self.labels() {
-            if opts.labels.iter().any(|(name, _)| name == label) || label_names.contains(&label.as_str()) {
-                let (metric, label, value) = (scoped.name, label.clone(), value.clone());
-                return Err(self.refused(Error::AutomaticLabel { metric, label, value }));
-            }
+        let mut given = opts.labels.iter().map(|(name, _)| name.as_str()).chain(label_names.iter().copied());
+        let is_ours =
+            |label: &&str| self.reserves(label) || self.labels().iter().any(|(name, _)| name == label);
+        if let Some(label) = given.find(is_ours) {
+            let (metric, label) = (scoped.name, label.to_owned());
+            return Err(self.refused(Error::AutomaticLabel { metric, label }));
         }
         scoped.labels = self.labels().iter().chain(&opts.labels).cloned().collect();
         Ok(Cow::Owned(scoped))

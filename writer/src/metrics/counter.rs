@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{Kind, Representation};
 
 use super::Buckets;
 use super::timer::{Timer, timed};
 use super::{cells, nanoseconds};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
@@ -149,6 +151,14 @@ macro_rules! counter_handle {
 
             fn cells(&self) -> Option<Cells> {
                 Some(self.0)
+            }
+
+            fn reading(&self) -> Option<Value> {
+                let bits = match $representation {
+                    Representation::Float => self.0.sum_f64(0).to_bits(),
+                    _ => self.0.sum_u64(0),
+                };
+                Some(Value::Number(Number::from_bits(bits, $representation)))
             }
         }
 

@@ -8,7 +8,7 @@ use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use super::Buckets;
 use super::nanoseconds;
-use crate::backend::Instrument;
+use crate::backend::{Instrument, Value};
 use crate::error::Result;
 use crate::family::FamilyCore;
 use crate::foreign::ForeignSeries;
@@ -300,6 +300,10 @@ macro_rules! gauge_handle {
             fn gauge(&self) -> Option<&'static GaugeCore> {
                 self.0
             }
+
+            fn reading(&self) -> Option<Value> {
+                self.0?.value().map(Value::Number)
+            }
         }
 
         impl Default for $handle {
@@ -339,6 +343,14 @@ impl Handle for StateSet {
 
     fn gauge(&self) -> Option<&'static GaugeCore> {
         self.core
+    }
+
+    fn reading(&self) -> Option<Value> {
+        self.core?.value().map(|bits| Value::States(bits.to_bits()))
+    }
+
+    fn states(&self) -> &'static [String] {
+        self.states
     }
 }
 

@@ -7,6 +7,7 @@ use dyn_metrics_layout::{Kind, Representation};
 
 use super::timer::{Timer, timed};
 use super::{Buckets, cells};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
@@ -159,6 +160,12 @@ impl Handle for Histogram {
 
     fn cells(&self) -> Option<Cells> {
         Some(self.cells)
+    }
+
+    fn reading(&self) -> Option<Value> {
+        let buckets = self.buckets();
+        let count = buckets.iter().fold(0, |sum: u64, bucket| sum.wrapping_add(*bucket));
+        Some(Value::Distribution { buckets, count, sum: self.sum() })
     }
 
     fn buckets(&self) -> Option<&'static Buckets> {

@@ -2,6 +2,7 @@
 
 use dyn_metrics_layout::{Kind, Representation};
 
+use crate::backend::Value;
 use crate::error::Result;
 use crate::family::FamilyCore;
 use crate::foreign::ForeignSeries;
@@ -37,6 +38,10 @@ impl Handle for Info {
 
     fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
         Self(None)
+    }
+
+    fn reading(&self) -> Option<Value> {
+        None
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -8,6 +8,7 @@ use dyn_metrics_layout::{Kind, Representation};
 use super::Buckets;
 use super::cells;
 use super::timer::{Timer, timed};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
@@ -111,6 +112,10 @@ impl Handle for Tally {
 
     fn cells(&self) -> Option<Cells> {
         Some(self.0)
+    }
+
+    fn reading(&self) -> Option<Value> {
+        Some(Value::Distribution { buckets: Vec::new(), count: self.count(), sum: self.sum() })
     }
 }
 
