@@ -48,6 +48,8 @@
 
 mod cell;
 mod null;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 #[cfg(feature = "render")]
 mod text;
 
@@ -59,10 +61,13 @@ pub use dyn_metrics_layout::Representation;
 pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 pub use null::Null;
+#[cfg(feature = "prometheus")]
+pub use prometheus::Prometheus;
 #[cfg(feature = "render")]
 pub use text::text;
 
 use crate::error::{Error, Result};
+use crate::family::OVERFLOW;
 
 /// What a registry keeps its series in, when it is no segment.
 ///
@@ -206,10 +211,14 @@ impl Selection {
         self.prefix.is_empty() && self.labels.is_empty()
     }
 
-    /// Whether a series of this name and labels, in any order, is in it.
+    /// Whether a series of this name and labels, in any order, is in it; the one that stands for all beyond a limit is.
     #[must_use]
     pub fn includes(&self, name: &str, labels: &[(String, String)]) -> bool {
-        name.starts_with(&self.prefix) && self.labels.iter().all(|label| labels.contains(label))
+        let is_ours = |own: &(String, String), (name, value): &(String, String)| {
+            own.0 == *name && (own.1 == *value || value == OVERFLOW)
+        };
+        let has = |own| labels.iter().any(|label| is_ours(own, label));
+        name.starts_with(&self.prefix) && self.labels.iter().all(has)
     }
 }
 

@@ -9,6 +9,7 @@ use dyn_metrics_layout::Kind;
 use dyn_metrics_layout::header::Statistic;
 use dyn_metrics_layout::kind::Number;
 
+use crate::backend::Descriptor;
 use crate::error::Result;
 use crate::metric::Metric;
 use crate::metric::sealed::Handle;
@@ -16,6 +17,7 @@ use crate::metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, Histogram, Tally, add, set,
 };
 use crate::raw;
+use crate::render::series_text;
 
 /// What every metric is, whatever its kind; every handle implements it.
 ///
@@ -121,9 +123,7 @@ impl<M: Metric> AnyMetric for M {
         raw::describe(self).map_or_else(Vec::new, |description| description.labels)
     }
 
-    #[cfg(feature = "render")]
     fn output(&self) -> Result<String> {
-        use crate::backend::{Descriptor, text};
         let Some(described) = raw::describe(self) else { return Ok(String::new()) };
         let raw::Description { name, help, unit, kind, mode, level, labels } = described;
         let descriptor = Descriptor {
@@ -138,13 +138,7 @@ impl<M: Metric> AnyMetric for M {
             mode,
             level,
         };
-        Ok(text([(&descriptor, self.reading())]))
-    }
-
-    #[cfg(not(feature = "render"))]
-    fn output(&self) -> Result<String> {
-        let what = "render without the crate's feature \"render\"";
-        Err(crate::error::Error::Unsupported { registry: "any".to_owned(), what })
+        series_text(&descriptor, self.reading())
     }
 }
 

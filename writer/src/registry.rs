@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyn_metrics_layout::Kind;
-use dyn_metrics_layout::name::{check_label_name, check_metric_name};
+use dyn_metrics_layout::name::{NameError, check_label_name, check_metric_name};
 
 use crate::attach;
 use crate::backend::{Backend, Null, Selection};
@@ -233,6 +233,11 @@ impl Registry {
     fn scoped<'o>(&self, opts: &'o Opts, label_names: &[&str]) -> Result<Cow<'o, Opts>> {
         if self.scope.is_all() {
             return Ok(Cow::Borrowed(opts));
+        }
+        if opts.name.is_empty() {
+            // Also where the prefix alone would do as one.
+            let (what, name) = ("metric name", String::new());
+            return Err(self.refused(Error::Name { what, name, reason: NameError::Empty }));
         }
         let mut scoped = opts.clone();
         scoped.name = self.prefix().to_owned() + &opts.name;

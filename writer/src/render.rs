@@ -1,7 +1,22 @@
 //! A registry as text.
 
+use crate::backend::{Descriptor, Value};
 use crate::error::Result;
 use crate::registry::Registry;
+
+#[cfg(not(feature = "render"))]
+const WITHOUT: &str = "render without the crate's feature \"render\"";
+
+/// One series as text.
+#[cfg(feature = "render")]
+pub(crate) fn series_text(descriptor: &Descriptor, value: Option<Value>) -> Result<String> {
+    Ok(crate::backend::text([(descriptor, value)]))
+}
+
+#[cfg(not(feature = "render"))]
+pub(crate) fn series_text(_: &Descriptor, _: Option<Value>) -> Result<String> {
+    Err(crate::error::Error::Unsupported { registry: "any".to_owned(), what: WITHOUT })
+}
 
 impl Registry {
     /// Everything that is registered, as Prometheus text 0.0.4; of a [child](Self::child) what it or a child of it
@@ -23,7 +38,7 @@ impl Registry {
 
     #[cfg(not(feature = "render"))]
     fn render_segment(&self) -> Result<String> {
-        Err(self.unsupported("render without the crate's feature \"render\""))
+        Err(self.unsupported(WITHOUT))
     }
 
     #[cfg(feature = "render")]

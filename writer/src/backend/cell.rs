@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dyn_metrics_layout::{Kind, Representation};
+use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use super::{Descriptor, Dropped, Instrument, Number, Value};
 use crate::local::{AtomicU64, Ordering};
@@ -10,13 +10,16 @@ use crate::local::{AtomicU64, Ordering};
 /// An [`Instrument`] that keeps the numbers of a series of any kind: for back ends that only show them.
 ///
 /// Shape: one atomic word for each number, shared by all threads. A counter that was added to in several
-/// representations keeps one number for each, and shows their sum.
+/// representations keeps one number for each, and shows their sum. As in a segment, a gauge whose mode is a sum is 0
+/// before it is set, and others have no value then.
 #[derive(Debug)]
 pub struct Cell {
     kind: Kind,
     /// A gauge's numbers are kept in it.
     representation: Representation,
     bounds: &'static [f64],
+    /// Whether a gauge is 0 before it is set.
+    starts_at_zero: bool,
     /// A counter's numbers by representation; a gauge's number and whether it was set; a histogram's buckets or a
     /// tally's count, then the sum; a state set's bits.
     words: Box<[AtomicU64]>,
@@ -27,14 +30,15 @@ impl Cell {
     /// One for the series that `descriptor` describes, all 0.
     #[must_use]
     pub fn new(descriptor: &Descriptor) -> Self {
-        let Descriptor { kind, representation, bounds, .. } = *descriptor;
+        let Descriptor { kind, representation, bounds, mode, .. } = *descriptor;
+        let starts_at_zero = matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum);
         let count = match kind {
             Kind::Counter => Representation::COUNT,
             Kind::Histogram => bounds.len() + 2,
             _ => 2,
         };
         let words = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { kind, representation, bounds, words, dropped: Default::default() }
+        Self { kind, representation, bounds, starts_at_zero, words, dropped: Default::default() }
     }
 
     /// How many updates were dropped for a reason.
@@ -119,9 +123,8 @@ impl Instrument for Cell {
         let is_set = || self.words[1].load(Ordering::Acquire) != 0;
         match self.kind {
             Kind::Counter => Some(Value::Number(self.total())),
-            Kind::Gauge => {
-                is_set().then(|| Value::Number(Number::from_bits(self.word(0), self.representation)))
-            }
+            Kind::Gauge => (self.starts_at_zero || is_set())
+                .then(|| Value::Number(Number::from_bits(self.word(0), self.representation))),
             Kind::StateSet => is_set().then(|| Value::States(self.word(0))),
             Kind::Histogram | Kind::Tally => {
                 let (counts, sum) = self.words.split_at(self.words.len() - 1);
