@@ -16,14 +16,15 @@ have_nightly = { rustup component add --toolchain nightly miri rust-src; $(MIRI)
 # Tests with a sanitizer, which the standard library must be built with, too: in a directory of its own.
 sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 	cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --lib --tests
+comma := ,
 skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench install install-built clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library install install-built clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## build and run the demo; DEMO_ARGS="--seconds 20 --workers 4"
 	cargo build --release -p dyn-metrics-cli -p dyn-metrics-exporter
@@ -33,6 +34,8 @@ test: setup lint docs ## everything that a change must pass; installs what it ne
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 	cargo test --workspace --doc
+	$(MAKE) cpp
+	$(MAKE) cpp-sanitize
 	$(MAKE) cross
 	$(MAKE) loom
 
@@ -49,6 +52,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) miri
 	$(MAKE) tsan
 	$(MAKE) asan
+	$(MAKE) cpp-sanitize DYN_METRICS_TEST_SCALE=20
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 setup: ## install what the tests need
@@ -126,21 +130,52 @@ SHARED ?= $T/release/c-library
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 lib = $(DESTDIR)$(PREFIX)/lib
 
-install: ## the C library, headers and pkg-config file; DESTDIR= PREFIX=/usr/local
+install: ## the C library, headers, pkg-config file and CMake package; DESTDIR= PREFIX=/usr/local
 	cargo build --release -p dyn-metrics-c
 	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
 	$(MAKE) install-built
 
 # Without a heading in the list: what install does with a library that is there.
 install-built:
-	install -d $(lib)/pkgconfig $(DESTDIR)$(PREFIX)/include/dyn_metrics
-	install -m 755 $(SHARED)/libdyn_metrics.so.$(VERSION) $(lib)
+	install -d $(lib)/pkgconfig $(lib)/cmake/dyn_metrics
+	install -C -m 755 $(SHARED)/libdyn_metrics.so.$(VERSION) $(lib)
 	ln -sf libdyn_metrics.so.$(VERSION) $(lib)/libdyn_metrics.so.0
 	ln -sf libdyn_metrics.so.0 $(lib)/libdyn_metrics.so
-	install -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
-	install -m 644 cpp/include/dyn_metrics.h $(DESTDIR)$(PREFIX)/include
-	install -m 644 cpp/include/dyn_metrics/*.h $(DESTDIR)$(PREFIX)/include/dyn_metrics
+	install -C -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
+	cd cpp/include && find . -name '*.h' -o -name '*.hpp' | while read -r header; do \
+		install -C -D -m 644 "$$header" "$(abspath $(DESTDIR)$(PREFIX))/include/$$header" || exit 1; done
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in >$(lib)/pkgconfig/dyn_metrics.pc
+	install -m 644 cpp/cmake/dyn_metrics-config.cmake $(lib)/cmake/dyn_metrics
+	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in \
+		>$(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
+
+# The tests in C++ with a compiler, in a directory of this name, with these arguments of cmake.
+cpp_tests = cmake -S cpp/tests/cpp -B $T/cpp/$(2) -DCMAKE_CXX_COMPILER=$(1) -DCMAKE_PREFIX_PATH=$(abspath $T)/cpp/root/opt \
+	-DDYN_METRICS_RUST_HALF=$(abspath $T)/debug/examples/librust_half.so $(3) \
+	>$T/cpp/$(2).log || { cat $T/cpp/$(2).log; exit 1; }; \
+	MAKEFLAGS= cmake --build $T/cpp/$(2) --parallel 2; ctest --test-dir $T/cpp/$(2) -j 2 --output-on-failure --no-tests=error
+have_cpp = { command -v cmake && command -v clang++ && echo '\#include <gtest/gtest.h>' | c++ -x c++ -fsyntax-only -; } >/dev/null 2>&1
+
+cpp: cpp-library ## the tests in C++, with g++ and with clang, with restartable sequences and without
+	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,g++); $(call cpp_tests,clang++,clang); \
+	DYN_METRICS_RSEQ=off ctest --test-dir $T/cpp/g++ -j 2 --output-on-failure; \
+	else $(call skip,cmake or clang or GoogleTest); fi
+
+# ThreadSanitizer can't see restartable sequences: there the header has none. Nor does it see what orders the accesses in
+# the library, which `make tsan` is for. Forked children have no threads but one.
+cpp-sanitize: export LSAN_OPTIONS = print_suppressions=0:suppressions=$(abspath cpp/tests/cpp/lsan.supp)
+cpp-sanitize: export TSAN_OPTIONS = die_after_fork=0:ignore_noninstrumented_modules=1
+cpp-sanitize: cpp-library ## the tests in C++ under AddressSanitizer, UBSan and ThreadSanitizer
+	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,address,-DSANITIZE=address$(comma)undefined); \
+	DYN_METRICS_RSEQ=off ctest --test-dir $T/cpp/address -j 2 --output-on-failure; \
+	$(call cpp_tests,g++,thread,-DSANITIZE=thread); \
+	else $(call skip,cmake or clang or GoogleTest); fi
+
+# What find_package finds, from the library without optimisation for a release.
+cpp-library:
+	cargo build -p dyn-metrics-c --lib --example rust_half
+	cpp/link.sh $T/debug/libdyn_metrics_c.a $T/cpp/library
+	$(MAKE) -s install-built DESTDIR=$(abspath $T)/cpp/root PREFIX=/opt ARCHIVE=$T/debug/libdyn_metrics_c.a SHARED=$T/cpp/library
 
 clean: ## remove everything that was built or set up
 	cargo clean

@@ -15,6 +15,8 @@
  *   once the cells are there; they keep errno, and may be called from signal handlers and in forked children.
  *   Not between vfork and exec, nor in tasks made by a raw clone that share a thread's local storage.
  * - Any function may be called by any number of threads at the same time, with the same handles.
+ * - What could not be registered is a metric that counts for this process alone, so that updates need no test; NULL where
+ *   not even its type is known, which updates answer with DYNM_NULL.
  * - Handles are never freed. A metric stays valid until the process ends; a registry or family after its close gives
  *   DYNM_CLOSED.
  * - Texts are UTF-8 and NUL-terminated unless a length stands beside them. Nothing that is passed in is kept, and what is
@@ -641,7 +643,8 @@ typedef int32_t (*dynm_visitor)(void *user, const struct dynm_family_view *famil
  * sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
  *
  * An update of word i, with `base` the thread pointer:
- * 1. `packed` is 0: cold path.
+ * 1. `packed` is 0: add to `shared[i]` atomically, relaxed (a double by compare and exchange), unless `shared`
+ *    is NULL. It counts at any other time, too: it is only slower.
  * 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
  *    thread.
  * 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,
@@ -660,6 +663,10 @@ typedef struct dynm_cells {
    * `entries`.
    */
   uint64_t packed;
+  /**
+   * The words in the block that all CPUs share.
+   */
+  uint64_t *shared;
   /**
    * For the library.
    */
@@ -827,9 +834,9 @@ dynm_status dynm_registry_describe(const dynm_registry *registry, struct dynm_re
  *
  * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `metric` not NULL. Guarantees:
  * on success `*metric` is the series' handle, valid until the process ends: it is never closed or freed,
- * also after the registry's close. Registering the same again gives the same handle. On failure `*metric` is
- * NULL, which every function takes and answers with DYNM_NULL, and the segment is unchanged. Nothing in
- * `options` is kept. Threads: any. Signals: no. Cost: system calls, memory once for each series. Errors:
+ * also after the registry's close. Registering the same again gives the same handle. On failure the segment
+ * is unchanged, and `*metric` is what dynm_private() gives for `options`: updates work and count in this
+ * process alone; it is NULL when that gives NULL. Nothing in `options` is kept. Threads: any. Signals: no. Cost: system calls, memory once for each series. Errors:
  * DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_OPTION, DYNM_NAME, DYNM_LABELS, DYNM_BOUNDS,
  * DYNM_CONFLICT (naming who registered the other), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_OLD_LIBRARY, DYNM_IO.
  */
@@ -838,11 +845,23 @@ dynm_status dynm_register(const dynm_registry *registry,
                           const dynm_metric **metric);
 
 /**
+ * A metric that is in no segment: its value is this process's alone, and nobody else sees it.
+ *
+ * Requires: `options` from dynm_metric_options_init(), of which the type counts, of a histogram the bounds and
+ * of a state set the states; what can't be used of them is the default, of states none. Guarantees: a metric
+ * that takes every update of its type and can be read; valid until the process ends. A process gets 4096
+ * with a value of their own; from then on those of a type share one, whose value means nothing, so that
+ * memory is bounded. Infos always share one. NULL on failure, with dynm_last_error(): `options` is NULL, or
+ * its struct_size or metric_type is not known. Threads: any. Signals: no. Cost: memory.
+ */
+const dynm_metric *dynm_private(const struct dynm_metric_options *options);
+
+/**
  * Finds or registers a family, whose series differ in the values of `label_names`.
  *
  * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
  * `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
- * wants its dynm_family_close(). On failure `*family` is NULL. Threads: any. Signals: no. Cost: system
+ * wants its dynm_family_close(). On failure `*family` is NULL; dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system
  * calls, memory. Errors: as dynm_register().
  */
 dynm_status dynm_register_family(const dynm_registry *registry,
@@ -855,8 +874,9 @@ dynm_status dynm_register_family(const dynm_registry *registry,
  * The series with these label values, in the order of the family's label names; found or made.
  *
  * Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
- * Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. Threads:
- * any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
+ * Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. On
+ * failure, also after the family's close, `*metric` is a metric of the family's type in this process alone,
+ * as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
  * lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
  * DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
  */
@@ -874,7 +894,22 @@ dynm_status dynm_family_with_str(const dynm_family *family,
                                  const dynm_metric **metric);
 
 /**
- * As dynm_family_with(), but makes no series.
+ * As dynm_family_with_str(), for callers that remember metrics by their label values.
+ *
+ * Requires: as there; `number` not NULL. Guarantees: `*number` is 0 when the metric must not be remembered for
+ * these values: it is private, or stands for all beyond the family's limit. Otherwise it is the number of the
+ * segment, from 1 on: a higher one than before says that the family has moved to a new segment, since the old
+ * one was replaced, and that what was remembered with a lower one is to be forgotten. Threads, Signals,
+ * Errors: as there. Cost: two look-ups.
+ */
+dynm_status dynm_family_look_up(const dynm_family *family,
+                                const struct dynm_str *values,
+                                size_t value_count,
+                                const dynm_metric **metric,
+                                uint64_t *number);
+
+/**
+ * As dynm_family_with(), but makes no series; on failure `*metric` is NULL.
  *
  * Errors: as there, and DYNM_NOT_FOUND.
  */
@@ -911,7 +946,7 @@ dynm_status dynm_counter_add_u64(const dynm_metric *metric, uint64_t n);
 
 /**
  * Adds `amount` to a DYNM_COUNTER_F64. Negative, infinite and NaN amounts are dropped and counted
- * (`dyn_metrics_events_total`), with DYNM_OK.
+ * (`dyn_metrics_updates_dropped_total`), with DYNM_OK.
  *
  * Requires, Guarantees, Threads, Signals, Cost, Errors: as dynm_counter_inc().
  */
@@ -1024,7 +1059,8 @@ dynm_status dynm_histogram_buckets(const dynm_metric *metric, uint64_t *buckets,
  * What a metric is registered as: type, kind, name, help, unit, labels, bounds, states.
  *
  * Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
- * stays for ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
+ * stays for ever; name, help, unit and labels of a private metric are empty. Threads: any. Signals: no.
+ * Cost: memory at the first call for a metric, then a copy.
  * Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size), DYNM_NOT_SEGMENT (damaged).
  */
 dynm_status dynm_metric_describe(const dynm_metric *metric, struct dynm_description *out);
@@ -1108,6 +1144,16 @@ void dynm_cells_add_f64_cold(const struct dynm_cells *cells, uint32_t index, dou
  * small. Errors: none.
  */
 void dynm_cells_dropped(const struct dynm_cells *cells, uint32_t why);
+
+/**
+ * Keeps the object (program or shared object) that `address` lies in loaded until the process ends, whatever
+ * dlclose() is told: the kernel may look at the descriptors of its sequences as long as threads live.
+ *
+ * Requires: any address, NULL too. Guarantees: nothing in programs that are linked statically, and where the
+ * dynamic linker doesn't know the object. Threads: any. Signals: no. Cost: the dynamic linker's lock. Errors:
+ * none.
+ */
+void dynm_pin(const void *address);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -7,11 +7,12 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use dyn_metrics::Registry;
 
-use crate::metric::{Described, Families, Handle};
+use crate::described::Described;
+use crate::metric::{Families, Handle};
 use crate::registry::Scope;
 use crate::status::{Failure, Result, dynm_status, failure};
 use crate::types::dynm_type;
@@ -70,8 +71,7 @@ impl dynm_metric {
         if let Some(known) = word.map(|word| word.load(Ordering::Acquire)).filter(|known| *known != 0) {
             return known as *const Self;
         }
-        let described = AtomicPtr::new(ptr::null_mut());
-        let made = Box::into_raw(Box::new(Self { tag: Self::TAG, metric_type, handle, described }));
+        let made = Box::into_raw(Box::new(Self::new(handle, metric_type)));
         let kept =
             word.map(|word| word.compare_exchange(0, made as usize, Ordering::AcqRel, Ordering::Acquire));
         match kept {
@@ -83,7 +83,29 @@ impl dynm_metric {
             _ => made,
         }
     }
+
+    const fn new(handle: Handle, metric_type: dynm_type) -> Self {
+        Self { tag: Self::TAG, metric_type, handle, described: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// A metric that nobody else sees, from `make`; beyond a limit the one that its type has for all.
+    pub(crate) fn private(metric_type: dynm_type, make: impl FnOnce() -> Handle) -> *const Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        // Lists, also so that what looks for leaks finds them.
+        static OWN: List<dynm_metric> = List::new();
+        static COMMON: List<dynm_metric> = List::new();
+        // An info has nothing of its own.
+        let is_own = metric_type != dynm_type::DYNM_INFO;
+        if is_own && COUNT.fetch_add(1, Ordering::Relaxed) < MOST_PRIVATE {
+            return OWN.push(Self::new(make(), metric_type));
+        }
+        let same = |known: &Self| known.metric_type == metric_type;
+        COMMON.find_or_push(same, || Ok(Self::new(make(), metric_type))).map_or(ptr::null(), ptr::from_ref)
+    }
 }
+
+/// Private metrics with a value of their own; a host that asks again and again after a refusal must not grow.
+const MOST_PRIVATE: usize = 4096;
 
 /// Objects whose pointers C has.
 pub(crate) trait Tagged: 'static {
@@ -195,6 +217,21 @@ impl<T: 'static> List<T> {
             from = node.next;
         }
         None
+    }
+
+    /// One more.
+    pub(crate) fn push(&self, value: T) -> &'static T {
+        let raw = Box::into_raw(Box::new(Node { value, next: ptr::null_mut() }));
+        let mut head = self.0.load(Ordering::Acquire);
+        loop {
+            // SAFETY: made above, and not published yet.
+            unsafe { (*raw).next = head };
+            match self.0.compare_exchange(head, raw, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: published just now, and never freed.
+                Ok(_) => return &unsafe { &*raw }.value,
+                Err(now) => head = now,
+            }
+        }
     }
 
     /// The value that is the same, or the one that `make` makes; of two threads', one's.

@@ -43,12 +43,14 @@ pub unsafe extern "C" fn dynm_metric_cells(
     cells: *mut dynm_cells,
 ) -> dynm_status {
     edge(|| {
-        let none = dynm_cells { entries: std::ptr::null(), packed: 0, cold: std::ptr::null() };
+        let (nothing, nowhere) = (std::ptr::null(), std::ptr::null_mut());
+        let none = dynm_cells { entries: nothing, packed: 0, shared: nowhere, cold: std::ptr::null() };
         store(cells, none, "cells")?;
         check_level(level)?;
         let Some(raw) = object(metric)?.handle.cells() else { return wrong_type() };
-        let raw::RawCells { entries, packed, cold } = raw;
-        store(cells, dynm_cells { entries: entries.cast(), packed, cold: cold.cast() }, "cells")
+        let raw::RawCells { entries, packed, shared, cold } = raw;
+        let shared = shared.cast_mut().cast();
+        store(cells, dynm_cells { entries: entries.cast(), packed, shared, cold: cold.cast() }, "cells")
     })
 }
 

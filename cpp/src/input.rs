@@ -44,15 +44,21 @@ fn size_of_other<T>(pointer: *const T, what: &'static str) -> Result<usize> {
     failure(dynm_status::DYNM_OPTION, wrong)
 }
 
-/// A copy of the structure at `pointer`: what an older program doesn't have is 0, and what a newer one has
-/// beyond must be 0.
-pub(crate) fn sized<T: Sized_>(pointer: *const T, what: &'static str) -> Result<T> {
+/// A copy of the structure at `pointer`, and its size there: what an older program doesn't have is 0.
+pub(crate) fn known_part<T: Sized_>(pointer: *const T, what: &'static str) -> Result<(T, usize)> {
     let size = size_of_other(pointer, what)?;
     let mut copy = MaybeUninit::<T>::zeroed();
     // SAFETY: as many bytes are there as its size says, and no more are copied than fit.
     unsafe {
         pointer.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr().cast(), size.min(size_of::<T>()))
     };
+    // SAFETY: every byte pattern of `T` that C can make is valid, zeros too.
+    Ok((unsafe { copy.assume_init() }, size))
+}
+
+/// A copy of the structure at `pointer`; what a newer program's has beyond must be 0.
+pub(crate) fn sized<T: Sized_>(pointer: *const T, what: &'static str) -> Result<T> {
+    let (copy, size) = known_part(pointer, what)?;
     for at in size_of::<T>()..size {
         // SAFETY: below the structure's size.
         let byte = unsafe { &*pointer.cast::<u8>().wrapping_add(at) };
@@ -66,8 +72,7 @@ pub(crate) fn sized<T: Sized_>(pointer: *const T, what: &'static str) -> Result<
             );
         }
     }
-    // SAFETY: every byte pattern of `T` that C can make is valid, zeros too.
-    Ok(unsafe { copy.assume_init() })
+    Ok(copy)
 }
 
 /// Copies `value` to the structure at `out`, as much of it as that has room for; its size stays.

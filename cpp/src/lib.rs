@@ -7,18 +7,22 @@
 //! | `types` | structures that cross the edge |
 //! | `input` | texts, lists and sized structures from the other side, checked |
 //! | `handles` | what opaque pointers lead to, and how a pointer is told from a bad one |
-//! | `registry`, `metric`, `update`, `value` | open and register, update, read back |
-//! | `hot` | what a header needs to update cells without a call |
+//! | `described` | a metric's texts, as C reads them |
+//! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
+//! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
 
 mod about;
+mod described;
+mod family;
 mod handles;
 mod hot;
 mod input;
 mod metric;
+mod pin;
 mod registry;
 mod status;
 mod types;
@@ -27,9 +31,11 @@ mod value;
 mod visit;
 
 pub use about::*;
+pub use family::*;
 pub use handles::{dynm_family, dynm_metric, dynm_registry};
 pub use hot::*;
 pub use metric::*;
+pub use pin::*;
 pub use registry::*;
 pub use status::{dynm_last_error, dynm_status, dynm_status_name};
 pub use types::*;

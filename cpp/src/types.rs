@@ -282,7 +282,8 @@ pub type dynm_visitor = Option<
 /// sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
 ///
 /// An update of word i, with `base` the thread pointer:
-/// 1. `packed` is 0: cold path.
+/// 1. `packed` is 0: add to `shared[i]` atomically, relaxed (a double by compare and exchange), unless `shared`
+///    is NULL. It counts at any other time, too: it is only slower.
 /// 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
 ///    thread.
 /// 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,
@@ -298,6 +299,8 @@ pub struct dynm_cells {
     /// Upper half: offset of the rseq area; then 16 bits offset of the first word, 16 bits length of
     /// `entries`.
     pub packed: u64,
+    /// The words in the block that all CPUs share.
+    pub shared: *mut u64,
     /// For the library.
     pub cold: *const c_void,
 }

@@ -64,7 +64,7 @@ pub unsafe extern "C" fn dynm_counter_add_u64(metric: *const dynm_metric, n: u64
 }
 
 /// Adds `amount` to a DYNM_COUNTER_F64. Negative, infinite and NaN amounts are dropped and counted
-/// (`dyn_metrics_events_total`), with DYNM_OK.
+/// (`dyn_metrics_updates_dropped_total`), with DYNM_OK.
 ///
 /// Requires, Guarantees, Threads, Signals, Cost, Errors: as dynm_counter_inc().
 ///

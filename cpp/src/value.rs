@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use dyn_metrics::Kind;
 use dyn_metrics::raw::{self, Representation};
 
+use crate::described::Described;
 use crate::handles::{dynm_metric, object};
 use crate::input::{give, not_null};
-use crate::metric::{Described, Handle};
+use crate::metric::Handle;
 use crate::status::{Result, dynm_status, edge, failure};
 use crate::types::{dynm_description, dynm_value};
 use crate::update::wrong_type;
@@ -121,7 +122,8 @@ fn described(metric: &'static dynm_metric) -> Result<&'static Described> {
 /// What a metric is registered as: type, kind, name, help, unit, labels, bounds, states.
 ///
 /// Requires: a metric; `out->struct_size` set. Guarantees: what `*out` points to belongs to the library and
-/// stays for ever. Threads: any. Signals: no. Cost: memory at the first call for a metric, then a copy.
+/// stays for ever; name, help, unit and labels of a private metric are empty. Threads: any. Signals: no.
+/// Cost: memory at the first call for a metric, then a copy.
 /// Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_OPTION (struct_size), DYNM_NOT_SEGMENT (damaged).
 ///
 /// # Safety

@@ -4,9 +4,9 @@ use std::ffi::{CString, c_char, c_void};
 
 use dyn_metrics_reader::{Collector, FamilySnapshot, Number, SeriesSnapshot, Value};
 
+use crate::described::Texts;
 use crate::handles::{c_text, dynm_registry, open};
 use crate::input::store;
-use crate::metric::Texts;
 use crate::registry::Labels;
 use crate::status::{Result, dynm_status, edge, failure};
 use crate::types::{dynm_family_view, dynm_series_view, dynm_value, dynm_visitor};

@@ -27,16 +27,18 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "status.rs",
     "types.rs",
     "about.rs",
     "registry.rs",
     "metric.rs",
+    "family.rs",
     "update.rs",
     "value.rs",
     "visit.rs",
     "hot.rs",
+    "pin.rs",
 ];
 
 /// Rust's sections on safety say what "Requires" says.

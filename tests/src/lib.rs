@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod chaos;
 pub mod clients;
+pub mod conformance;
 pub mod delays;
 pub mod document;
 pub mod every_kind;

@@ -373,10 +373,12 @@ impl Cells {
         }
     }
 
-    /// The hot path's two words, and the address of the rest.
-    pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const ()) {
+    /// The hot path's two words, the first word of the shared block or null where there are no words, and the address
+    /// of the rest.
+    pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const AtomicU64, *const ()) {
         let (entries, packed) = self.table.to_raw();
-        (entries, packed, std::ptr::from_ref(self.cold).cast())
+        let shared = self.cold.shared.first().map_or(std::ptr::null(), |_| self.cold.shared.as_ptr());
+        (entries, packed, shared, std::ptr::from_ref(self.cold).cast())
     }
 
     /// Adds to word `index` what the hot path could not: to the shared block, and asks for one of the CPU. What

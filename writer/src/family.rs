@@ -193,7 +193,7 @@ impl AnyFamily {
     }
 
     /// A handle like those of its series, whose cells nobody else sees.
-    fn private<M: Metric>(self) -> M {
+    pub(crate) fn private<M: Metric>(self) -> M {
         match self {
             Self::Segment(core) => M::private(core.buckets, core.states),
             Self::Foreign(family) => M::private(family.buckets, family.states),
@@ -417,6 +417,12 @@ impl<M: Metric> Family<M> {
             return Ok(());
         }
         Err(Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected })
+    }
+
+    /// What is remembered for these values, and the number of the segment that it belongs to.
+    pub(crate) fn remembered(&self, values: &[&str]) -> Option<(M, u64)> {
+        let (handle, generation) = self.inner.cache.get_of_generation::<Content>(values)?;
+        Some((handle.clone(), generation))
     }
 
     pub(crate) fn core(&self) -> AnyFamily {

@@ -2,12 +2,14 @@
 //!
 //! Contract, frozen as [`LEVEL`] 1; whatever breaks a sentence of it raises the level:
 //!
-//! - **Cells** ([`cells`]). `packed` is 0 when every update takes the cold path. Otherwise its upper 32 bits
-//!   are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
+//! - **Cells** ([`cells`]). `packed` is 0 when every update goes to the shared block: word `i` is
+//!   `shared[i]`, added to atomically (relaxed; a double by compare and exchange), or takes the cold path where `shared`
+//!   is null. Otherwise its upper 32 bits are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
 //!   bytes of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address
 //!   of the block of that CPU; it goes from 0 to an address once, and neither table nor block is ever
 //!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
-//!   when that is not below the length or the entry is 0, and ends with the one store into the word.
+//!   when that is not below the length or the entry is 0, and ends with the one store into the word. Additions to
+//!   the shared block count at any time; they are only slower.
 //! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
 //!   Async-signal-safe, keeps `errno`. The cells of another registry than a segment have neither blocks nor words:
 //!   every update takes this path, which hands it on. Of an observation the count comes first, from the same thread,
@@ -27,8 +29,10 @@ pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::cells::{Amount, Cells};
+use crate::family::Family;
 use crate::foreign::ForeignFamily;
 use crate::metric::Metric;
+use crate::opts::Opts;
 use crate::origin::Identity;
 
 /// Level of the contract above.
@@ -46,6 +50,9 @@ pub const GAUGE_FLAGS: usize = crate::gauge_cells::FLAGS;
 /// A word of this process.
 pub type Word = crate::local::AtomicUsize;
 
+/// A word of the shared block.
+pub type SharedWord = dyn_metrics_layout::sync::AtomicU64;
+
 /// The cells of a counter, a tally or a histogram.
 #[derive(Clone, Copy, Debug)]
 pub struct RawCells {
@@ -53,14 +60,16 @@ pub struct RawCells {
     pub entries: *const Word,
     /// Where the rseq area, the first word and the end of `entries` are.
     pub packed: u64,
+    /// The words that all CPUs share; null where every update takes the cold path.
+    pub shared: *const SharedWord,
     /// What the cold path needs.
     pub cold: *const (),
 }
 
 /// The cells of a handle, if they are per CPU.
 pub fn cells<M: Metric>(handle: &M) -> Option<RawCells> {
-    let (entries, packed, cold) = handle.cells()?.to_raw();
-    Some(RawCells { entries, packed, cold })
+    let (entries, packed, shared, cold) = handle.cells()?.to_raw();
+    Some(RawCells { entries, packed, shared, cold })
 }
 
 /// Adds `n` to word `index`, by the cold path; ignored beyond the series' words.
@@ -141,6 +150,39 @@ pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Opti
     handle.identity()?.attachments().get(representation as usize)
 }
 
+/// A handle whose cells nobody else sees: a histogram with these bounds, a state set with these states, where they
+/// can be used, and else with the default's. What it needs is never released, so the caller limits their number.
+pub fn private<M: Metric>(bounds: Option<&[f64]>, states: &[&str]) -> M {
+    let wanted = Opts::new("private", "");
+    match (M::KIND, bounds) {
+        (Kind::Histogram, Some(bounds)) if wanted.clone().bounds(bounds).check(M::KIND, &[]).is_ok() => {
+            let buckets = crate::metrics::Buckets::new(bounds.to_vec().leak());
+            M::private(Some(Box::leak(Box::new(buckets))), &[])
+        }
+        (Kind::StateSet, _) if wanted.states(states).check(M::KIND, &[]).is_ok() => {
+            let states: Vec<String> = states.iter().map(|&state| state.to_owned()).collect();
+            M::private(None, states.leak())
+        }
+        _ => M::default(),
+    }
+}
+
+/// As `try_with`, for a binding that remembers handles itself: with a number above 0 when this one may be remembered
+/// for these values. A higher number than before says that the family has moved to another segment: what was
+/// remembered with a lower one is to be forgotten.
+///
+/// # Errors
+/// As `try_with`.
+pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::Result<(M, u64)> {
+    let made = family.try_with(values)?;
+    Ok(family.remembered(values).unwrap_or((made, 0)))
+}
+
+/// A handle whose cells nobody else sees, with the bounds and states of a family's series.
+pub fn private_like<M: Metric>(family: &Family<M>) -> M {
+    family.core().private()
+}
+
 /// What a series is registered as.
 #[derive(Clone, Debug)]
 pub struct Description {
@@ -185,7 +227,8 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counter, FloatGauge, Histogram, Info, Registry};
+    use crate::{Counter, FloatGauge, Histogram, Info, Registry, StateSet, Tally};
+    use dyn_metrics_layout::extent;
     use std::sync::atomic::Ordering;
 
     fn registry() -> (tempfile::TempDir, Registry) {
@@ -210,6 +253,22 @@ mod tests {
             unsafe { &*cells.entries.wrapping_add(cpu) }.load(Ordering::Acquire)
         });
         assert_eq!(entries.filter(|entry| *entry != 0).count(), usize::from(cells.packed != 0));
+    }
+
+    #[test]
+    fn what_is_added_to_the_shared_words_is_counted() {
+        let (_directory, registry) = registry();
+        let tally = registry.tally("t", "").unwrap();
+        tally.observe(0.5);
+        let own = Tally::default();
+        for (tally, before) in [(&tally, 1), (&own, 0)] {
+            let shared = cells(tally).unwrap().shared;
+            // SAFETY: a tally has two words.
+            let [count, sum] = [0, 1].map(|word| unsafe { &*shared.wrapping_add(word) });
+            extent::add_shared(count, 2);
+            extent::add_shared_float(sum, 2.5);
+            assert_eq!((tally.count(), tally.sum()), (before + 2, 0.5 * before as f64 + 2.5));
+        }
     }
 
     #[test]
@@ -247,5 +306,42 @@ mod tests {
         let (_directory, registry) = registry();
         let info = registry.info("build_info", "", &[("version", "1")]).unwrap();
         assert_eq!(describe::<Info>(&info).unwrap().labels, [("version".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn what_may_be_remembered_has_a_number_that_grows_with_each_segment() {
+        let (directory, registry) = registry();
+        let opts = Opts::new("f_total", "").max_series(2);
+        let family = registry.family::<Counter>(&opts, &["a"]).unwrap();
+        let number = |value: &str| look_up(&family, &[value]).unwrap().1;
+        assert_eq!((number("x"), number("x"), number("y")), (1, 1, 1));
+        assert_eq!(number("z"), 0, "the overflow series");
+        assert!(look_up(&family, &["x", "y"]).is_err());
+        std::fs::remove_file(directory.path().join("s")).unwrap();
+        let _new = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
+        let (handle, number) = loop {
+            let found = look_up(&family, &["z"]).unwrap();
+            if found.1 != 0 {
+                break found;
+            }
+        };
+        handle.inc();
+        assert_eq!((number, handle.value()), (2, 1));
+    }
+
+    #[test]
+    fn private_handles_have_the_bounds_and_states_that_were_asked_for() {
+        let histogram: Histogram = private(Some(&[1.0, 2.0]), &[]);
+        histogram.observe(1.5);
+        assert_eq!((histogram.bounds(), histogram.buckets()), (&[1.0, 2.0][..], vec![0, 1, 0]));
+        let unusable: Histogram = private(Some(&[2.0, 1.0]), &[]);
+        assert_eq!(unusable.bounds(), Histogram::default().bounds());
+        let set: StateSet = private(None, &["off", "on"]);
+        assert!(set.set("on") && set.is_on("on") && !set.set("of"));
+        assert!(private::<StateSet>(None, &["a", "a"]).states().is_empty());
+        let (_directory, registry) = registry();
+        let opts = Opts::new("h", "").bounds(&[7.0]);
+        let like = private_like(&registry.family::<Histogram>(&opts, &["a"]).unwrap());
+        assert!(like.bounds() == [7.0] && describe(&like).is_none());
     }
 }

@@ -242,6 +242,8 @@ impl Rest {
 /// Handles of one family.
 struct Table<M> {
     core: AnyFamily,
+    /// 1, and more by 1 in each further segment.
+    generation: u64,
     slots: Box<[AtomicPtr<Entry<M>>]>,
     /// Slots in use.
     count: AtomicUsize,
@@ -250,10 +252,23 @@ struct Table<M> {
 }
 
 impl<M> Table<M> {
-    fn new(core: AnyFamily, slots: usize) -> Box<Self> {
+    fn new(core: AnyFamily, generation: u64, slots: usize) -> Box<Self> {
         debug_assert!(slots.is_power_of_two());
         let slots = (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Box::new(Self { core, slots, count: AtomicUsize::new(0), older: ptr::null_mut() })
+        Box::new(Self { core, generation, slots, count: AtomicUsize::new(0), older: ptr::null_mut() })
+    }
+
+    #[inline(always)]
+    fn get<K: Key>(&self, values: &[&str]) -> Option<&M> {
+        let hash = hash::<K>(values);
+        for slot in self.window(hash) {
+            // SAFETY: null or an entry, which never changes and is freed with the cache only.
+            let entry = unsafe { slot.load(Ordering::Acquire).as_ref() }?;
+            if entry.is_of::<K>(hash, values) {
+                return Some(&entry.handle);
+            }
+        }
+        None
     }
 
     #[inline(always)]
@@ -287,7 +302,7 @@ pub(crate) struct SeriesCache<M> {
 impl<M> SeriesCache<M> {
     /// An empty one, of the series of `core`.
     pub(crate) fn new(core: impl Into<AnyFamily>) -> Self {
-        let table = AtomicPtr::new(Box::into_raw(Table::new(core.into(), FIRST_SLOTS)));
+        let table = AtomicPtr::new(Box::into_raw(Table::new(core.into(), 1, FIRST_SLOTS)));
         Self { table, entries: AtomicPtr::new(ptr::null_mut()) }
     }
 
@@ -305,15 +320,13 @@ impl<M> SeriesCache<M> {
     /// The handle of the series with these values, if it is remembered. Writes nothing.
     #[inline(always)]
     pub(crate) fn get<K: Key>(&self, values: &[&str]) -> Option<&M> {
-        let hash = hash::<K>(values);
-        for slot in self.table().window(hash) {
-            // SAFETY: null or an entry, which never changes and is freed with the cache only.
-            let entry = unsafe { slot.load(Ordering::Acquire).as_ref() }?;
-            if entry.is_of::<K>(hash, values) {
-                return Some(&entry.handle);
-            }
-        }
-        None
+        self.table().get::<K>(values)
+    }
+
+    /// As [`Self::get`], and the number of the segment that the handle belongs to.
+    pub(crate) fn get_of_generation<K: Key>(&self, values: &[&str]) -> Option<(&M, u64)> {
+        let table = self.table();
+        Some((table.get::<K>(values)?, table.generation))
     }
 
     /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment, or is full.
@@ -363,7 +376,7 @@ impl<M> SeriesCache<M> {
 
     /// Replaces `table` by one of twice as many slots, unless another thread was faster.
     fn grow(&self, table: &Table<M>) -> &Table<M> {
-        let larger = Table::new(table.core, 2 * table.slots.len());
+        let larger = Table::new(table.core, table.generation, 2 * table.slots.len());
         for slot in &table.slots {
             let entry = slot.load(Ordering::Acquire);
             // SAFETY: null or an entry, freed with the cache only.
@@ -377,8 +390,12 @@ impl<M> SeriesCache<M> {
     /// Forgets all handles: from now on they are those of the family in another segment.
     pub(crate) fn move_to(&self, core: impl Into<AnyFamily>) {
         let core = core.into();
-        while !self.core().is(core) {
-            self.replace(self.table(), Table::new(core, FIRST_SLOTS));
+        loop {
+            let table = self.table();
+            if table.core.is(core) {
+                return;
+            }
+            self.replace(table, Table::new(core, table.generation + 1, FIRST_SLOTS));
         }
     }
 
@@ -534,7 +551,8 @@ mod tests {
         cache.put::<Content>(cores[0], &["a"], 1);
         assert_eq!(cache.get::<Content>(&["a"]), None);
         cache.put::<Content>(cores[1], &["a"], 2);
-        assert_eq!(cache.get::<Content>(&["a"]), Some(&2));
+        assert_eq!(cache.get_of_generation::<Content>(&["a"]), Some((&2, 2)));
+        assert_eq!(cache.get_of_generation::<Content>(&["b"]), None);
     }
 
     /// Under Miri: tables are freed by the pointer that made them, which no reader's reference has cut short.

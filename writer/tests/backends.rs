@@ -146,7 +146,7 @@ fn words_are_put_together_to_observations() {
     let tally = registry.tally("t", "").unwrap();
     let counter = registry.duration_counter("c_seconds_total", "").unwrap();
     let [h, t, c] = [raw::cells(&histogram), raw::cells(&tally), raw::cells(&counter)].map(Option::unwrap);
-    assert!([h, t, c].iter().all(|cells| cells.packed == 0));
+    assert!([h, t, c].iter().all(|cells| cells.packed == 0 && cells.shared.is_null()));
     let add = |cells: raw::RawCells, word, n| {
         // SAFETY: from cells().
         unsafe { raw::add_u64_cold(cells.cold, word, n) };

@@ -1,8 +1,11 @@
 //! What programs that are already compiled rely on: the committed list in `abi/`. `BLESS=1` writes it.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
+
+use dyn_metrics_tests::servers::have;
 
 use crate::library::{assert_done, compiler, directory, here, shared_object};
 
@@ -41,8 +44,19 @@ fn structures() -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// Sizes and offsets, as a C compiler sees them.
-fn layout() -> String {
+/// Functions as the header declares them, each in a line.
+fn prototypes() -> String {
+    let text = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+    let (_, rest) = text.split_once("extern \"C\" {\n#endif").unwrap();
+    let (declared, _) = rest.split_once("#ifdef __cplusplus").unwrap();
+    let is_code = |line: &&str| !line.trim_start().starts_with(['/', '*']) && !line.trim().is_empty();
+    let code: Vec<_> = declared.lines().filter(is_code).map(str::trim).collect();
+    let functions: String = code.join(" ").replace("; ", ";\n");
+    functions.lines().map(|line| line.to_owned() + "\n").collect()
+}
+
+/// Sizes and offsets, as a C compiler sees them; `run` is what runs its programs.
+fn layout(cc: &str, run: &[&str]) -> String {
     let directory = directory();
     let (source, program) = (directory.path().join("probe.c"), directory.path().join("probe"));
     let mut text = "#include <stdio.h>\n#include \"dyn_metrics.h\"\nint main(void) {\n".to_owned();
@@ -55,17 +69,32 @@ fn layout() -> String {
         }
     }
     fs::write(&source, text + "return 0; }\n").unwrap();
-    assert_done(compiler("cc", "-std=c11").arg(&source).arg("-o").arg(&program));
-    String::from_utf8(assert_done(&mut Command::new(program)).stdout).unwrap()
+    assert_done(compiler(cc, "-std=c11").arg(&source).arg("-o").arg(&program));
+    let words: Vec<&OsStr> = run.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
+    String::from_utf8(assert_done(Command::new(words[0]).args(&words[1..])).stdout).unwrap()
 }
 
 #[test]
-fn symbols_and_structures_are_those_of_the_committed_list() {
-    let name = format!("abi/{}-linux.txt", std::env::consts::ARCH);
+fn symbols_structures_and_functions_are_those_of_the_committed_list() {
+    assert_committed(std::env::consts::ARCH, &layout("cc", &[]));
+}
+
+/// The symbols are those of this machine's library: the same sources and the same list for the linker.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn structures_are_those_of_the_committed_list_for_aarch64() {
+    if have("aarch64-linux-gnu-gcc") && have("qemu-aarch64") {
+        let emulated = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"];
+        assert_committed("aarch64", &layout("aarch64-linux-gnu-gcc", &emulated));
+    }
+}
+
+fn assert_committed(architecture: &str, layout: &str) {
+    let name = format!("abi/{architecture}-linux.txt");
     let made = format!(
-        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{}",
+        "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{layout}\n# Functions\n{}",
         symbols().join("\n"),
-        layout()
+        prototypes()
     );
     let path = here().join(&name);
     if std::env::var_os("BLESS").is_some() {
@@ -104,7 +133,7 @@ fn structures_are_as_long_for_rust_as_for_c() {
     macro_rules! sizes {
         ($($name:ident)*) => { [$((stringify!($name), size_of::<dyn_metrics_c::$name>())),*] };
     }
-    let layout = layout();
+    let layout = layout("cc", &[]);
     let ours = sizes!(dynm_label dynm_str dynm_segment_options dynm_metric_options dynm_value dynm_description
         dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell);
     assert_eq!(structures().len(), ours.len());

@@ -12,6 +12,7 @@ static void nulls(void) {
   dynm_cells cells;
   dynm_buckets buckets;
   dynm_gauge_cell cell;
+  uint64_t number = 7;
   char *text;
   FAILS(dynm_open(NULL, NULL), DYNM_NULL, "registry is NULL");
   FAILS(dynm_root(NULL), DYNM_NULL, "registry is NULL");
@@ -20,8 +21,15 @@ static void nulls(void) {
   FAILS(dynm_registry_describe(NULL, &described), DYNM_NULL, "the registry is NULL");
   FAILS(dynm_register(NULL, &options, &metric), DYNM_NULL, "the registry is NULL");
   FAILS(dynm_register_family(NULL, &options, NULL, 0, &family), DYNM_NULL, "the registry is NULL");
+  FAILS(dynm_register(NULL, NULL, &metric), DYNM_NULL, "the registry is NULL");
+  CHECK(metric == NULL);
+  CHECK(dynm_private(NULL) == NULL && strstr(dynm_last_error(), "options is NULL") != NULL);
   FAILS(dynm_family_with(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
+  CHECK(metric == NULL);
   FAILS(dynm_family_with_str(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_look_up(NULL, NULL, 0, &metric, &number), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_look_up(NULL, NULL, 0, &metric, NULL), DYNM_NULL, "number is NULL");
+  CHECK(metric == NULL && number == 0);
   FAILS(dynm_family_find(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
   FAILS(dynm_family_close(NULL), DYNM_NULL, "the family is NULL");
   FAILS(dynm_counter_inc(NULL), DYNM_NULL, "the metric is NULL");
@@ -42,7 +50,7 @@ static void nulls(void) {
   FAILS(dynm_histogram_buckets(NULL, NULL, 0, NULL), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_metric_describe(NULL, &description), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_metric_cells(NULL, 1, &cells), DYNM_NULL, "the metric is NULL");
-  CHECK(cells.packed == 0 && cells.cold == NULL);
+  CHECK(cells.packed == 0 && cells.shared == NULL && cells.cold == NULL);
   dynm_cells_add_u64_cold(&cells, 0, 1);
   dynm_cells_add_f64_cold(&cells, 0, 1.0);
   dynm_cells_dropped(&cells, 5);
@@ -82,13 +90,29 @@ static void wrong_types(const dynm_registry *registry) {
   FAILS(dynm_metric_value(counter, NULL), DYNM_NULL, "value is NULL");
 }
 
+/* What could not be registered works all the same, unless its type is not known. */
+static void check_private(const dynm_metric *metric, const dynm_metric_options *options) {
+  dynm_description description;
+  dynm_value value = dynm_value_init();
+  description.struct_size = sizeof description;
+  if (options->metric_type == 0 || options->struct_size != sizeof *options) {
+    CHECK(metric == NULL && dynm_private(options) == NULL);
+    return;
+  }
+  OK(dynm_metric_describe(metric, &description));
+  CHECK(description.metric_type == options->metric_type && description.name[0] == '\0');
+  CHECK(description.label_count == 0 && description.help[0] == '\0' && description.unit[0] == '\0');
+  CHECK((description.bound_count > 0) == (options->metric_type == DYNM_HISTOGRAM));
+  OK(dynm_metric_value(metric, &value));
+}
+
 #define REFUSED(change, status, text)                                                       \
   do {                                                                                      \
     dynm_metric_options options = dynm_metric_options_init(DYNM_HISTOGRAM, "bad_h", "Bad"); \
     const dynm_metric *metric = (const dynm_metric *)&options;                              \
     change;                                                                                 \
     FAILS(dynm_register(registry, &options, &metric), status, text);                        \
-    CHECK(metric == NULL);                                                                  \
+    check_private(metric, &options);                                                        \
   } while (0)
 
 static void options_of_metrics(const dynm_registry *registry) {
@@ -136,6 +160,8 @@ static void newer_headers(const dynm_registry *registry, const char *path) {
   OK(dynm_register(registry, &metric.known, &made));
   metric.new_option = "x";
   FAILS(dynm_register(registry, &metric.known, &made), DYNM_OLD_LIBRARY, "install one as new as the header");
+  OK(dynm_counter_inc(made));
+  CHECK(value_of(made).integer == 1); /* a private one */
   metric.known.struct_size = offsetof(dynm_metric_options, labels); /* and one of the past has fewer */
   OK(dynm_register(registry, &metric.known, &made));
   value.known.struct_size = sizeof value;
@@ -178,6 +204,7 @@ static void after_close(const dynm_registry *registry) {
   OK(dynm_registry_close(registry));
   FAILS(dynm_registry_close(registry), DYNM_CLOSED, "open it again");
   FAILS(dynm_register(registry, &options, &none), DYNM_CLOSED, "closed");
+  OK(dynm_counter_inc(none));
   FAILS(dynm_registry_child(registry, "a_", NULL, 0, &child), DYNM_CLOSED, "closed");
   FAILS(dynm_registry_describe(registry, &description), DYNM_CLOSED, "closed");
   FAILS(dynm_render(registry, &text, NULL), DYNM_CLOSED, "closed");

@@ -11,11 +11,10 @@
 
 #if defined(__x86_64__)
 /* 0 when the current CPU has no cell. */
-static inline int add_u64(const dynm_cells *cells, uint32_t index, uint64_t n) {
+static inline int add_to_cpu(const dynm_cells *cells, uint32_t index, uint64_t n) {
   const uint64_t packed = cells->packed;
   const int64_t rseq = (int32_t)(packed >> DYNM_CELLS_RSEQ_SHIFT);
   const uint64_t offset = ((packed >> DYNM_CELLS_OFFSET_SHIFT) & 0xffff) + 8 * (uint64_t)index;
-  if (packed == 0) return 0;
   __asm__ goto(
       ".pushsection __rseq_cs, \"aw\", @progbits\n .balign 32\n 3: .long 0, 0\n .quad 1f, 2f - 1f, 4f\n .popsection\n"
       "6: leaq 3b(%%rip), %%rax\n"
@@ -40,14 +39,18 @@ cold:
   return 0;
 }
 #else
-static inline int add_u64(const dynm_cells *cells, uint32_t index, uint64_t n) {
+static inline int add_to_cpu(const dynm_cells *cells, uint32_t index, uint64_t n) {
   (void)cells, (void)index, (void)n;
   return 0;
 }
 #endif
 
 static inline void add(const dynm_cells *cells, uint32_t index, uint64_t n) {
-  if (!add_u64(cells, index, n)) dynm_cells_add_u64_cold(cells, index, n);
+  if (cells->packed == 0) {
+    __atomic_fetch_add(&cells->shared[index], n, __ATOMIC_RELAXED);
+  } else if (!add_to_cpu(cells, index, n)) {
+    dynm_cells_add_u64_cold(cells, index, n);
+  }
 }
 
 static uint32_t bucket(const dynm_buckets *buckets, double value) {

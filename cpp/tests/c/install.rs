@@ -1,60 +1,166 @@
-//! `make install`, and a program of somebody else's built with what it has installed.
+//! `make install`, and projects of somebody else's built with what it has installed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dyn_metrics_tests::servers::have;
 
 use crate::library::{archive, assert_done, directory, here, shared_object};
 
-/// Installs the library under test below `root`, as `make install` does.
-fn install(root: &Path) {
-    let mut make = Command::new("make");
-    make.arg("-C")
-        .arg(here().join(".."))
-        .arg("-s")
-        .arg("install-built")
-        .arg(format!("DESTDIR={}", root.display()));
-    make.arg("PREFIX=/opt/dyn").arg(format!("ARCHIVE={}", archive().display()));
-    make.arg(format!("SHARED={}", shared_object().display()));
-    assert_done(make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL"));
+/// The library under test, installed as `make install` does with a DESTDIR.
+struct Installed {
+    root: PathBuf,
+    prefix: PathBuf,
+}
+
+impl Installed {
+    fn below(root: &Path) -> Self {
+        let mut make = Command::new("make");
+        make.arg("-C")
+            .arg(here().join(".."))
+            .arg("-s")
+            .arg("install-built")
+            .arg(format!("DESTDIR={}", root.display()));
+        make.arg("PREFIX=/opt/dyn").arg(format!("ARCHIVE={}", archive().display()));
+        make.arg(format!("SHARED={}", shared_object().display()));
+        assert_done(make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL"));
+        Self { root: root.to_owned(), prefix: root.join("opt/dyn") }
+    }
+
+    /// A shell command in the outside project, with this installation for pkg-config.
+    fn shell(&self, script: &str, out: &Path) {
+        let mut sh = Command::new("sh");
+        sh.args(["-ec", script]).current_dir(outside()).env("OUT", out).env("LIB", self.prefix.join("lib"));
+        sh.env("PKG_CONFIG_PATH", self.prefix.join("lib/pkgconfig"));
+        assert_done(sh.env("PKG_CONFIG_SYSROOT_DIR", &self.root));
+    }
+
+    /// Configures the outside project in `build`: whether that succeeded, and what CMake said.
+    fn configure(&self, build: &Path, wanted: &str) -> (bool, String) {
+        let mut cmake = Command::new("cmake");
+        cmake.arg("-S").arg(outside()).arg("-B").arg(build).arg(format!("-DWANTED={wanted}"));
+        let done = cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", self.prefix.display())).output().unwrap();
+        (done.status.success(), String::from_utf8(done.stderr).unwrap())
+    }
+}
+
+fn outside() -> PathBuf {
+    here().join("tests/outside")
+}
+
+/// Runs a program of the outside project, which counts to 3.
+fn assert_counts(command: &mut Command) {
+    let directory = directory();
+    let output = assert_done(command.env("DYN_METRICS_SHM", directory.path().join("s")));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\noutside_requests_total 3\n"), "{text}");
 }
 
 #[test]
-fn an_outside_program_builds_with_pkg_config_alone() {
+fn every_header_is_installed() {
+    let directory = directory();
+    let prefix = Installed::below(directory.path()).prefix;
+    for folder in ["", "dyn_metrics"] {
+        for header in fs::read_dir(here().join("include").join(folder)).unwrap() {
+            let header = header.unwrap();
+            if header.file_type().unwrap().is_file() {
+                let there = prefix.join("include").join(folder).join(header.file_name());
+                assert_eq!(fs::read(header.path()).unwrap(), fs::read(&there).unwrap(), "{there:?}");
+            }
+        }
+    }
+    assert!(prefix.join("include/dyn_metrics/layout.h").exists());
+}
+
+#[test]
+fn outside_programs_build_with_pkg_config_alone() {
     if !have("pkg-config") {
         return;
     }
     let directory = directory();
-    let root = directory.path().join("root");
-    install(&root);
-    let prefix = root.join("opt/dyn");
-    for file in ["lib/libdyn_metrics.a", "lib/libdyn_metrics.so.0", "include/dyn_metrics/layout.h"] {
-        assert!(prefix.join(file).exists(), "{file}");
-    }
+    let installed = Installed::below(&directory.path().join("root"));
     let program = directory.path().join("hello");
-    let mut sh = Command::new("sh");
-    sh.arg("-c")
-        .arg("cc -std=c11 -Wall -Werror hello.c $(pkg-config --cflags --libs dyn_metrics) -o \"$OUT\"");
-    sh.current_dir(here().join("examples")).env("OUT", &program);
-    sh.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &root);
-    assert_done(&mut sh);
-    assert_says_hello(Command::new(&program).env("LD_LIBRARY_PATH", prefix.join("lib")), directory.path());
-
-    let fixed = directory.path().join("hello_static");
-    sh = Command::new("sh");
-    sh.arg("-c").arg("cc hello.c -I\"$P/include\" \"$P/lib/libdyn_metrics.a\" $(pkg-config --libs-only-l --static dyn_metrics | sed s/-ldyn_metrics//) -o \"$OUT\"");
-    sh.current_dir(here().join("examples")).env("OUT", &fixed).env("P", &prefix);
-    sh.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
-    assert_done(&mut sh);
-    assert_says_hello(&mut Command::new(&fixed), directory.path());
+    let shared = "-Wall -Wextra -Wpedantic -Werror $(pkg-config --cflags --libs dyn_metrics) -o \"$OUT\"";
+    for compiler in ["cc -std=c11 hello.c", "c++ -std=c++17 hello.cpp"] {
+        installed.shell(&format!("{compiler} {shared}"), &program);
+        let without_library = Command::new(&program).output().unwrap();
+        assert!(!without_library.status.success(), "it is the shared object that was linked");
+        assert_counts(Command::new(&program).env("LD_LIBRARY_PATH", installed.prefix.join("lib")));
+    }
 }
 
-fn assert_says_hello(command: &mut Command, directory: &Path) {
-    let segment = directory.join("hello.segment");
-    let _ = fs::remove_file(&segment);
-    let output = assert_done(command.env("DYN_METRICS_SHM", segment));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("\nhello_requests_total 3\n"), "{text}");
+#[test]
+fn outside_programs_link_the_archive_with_pkg_config_alone() {
+    if !have("pkg-config") {
+        return;
+    }
+    let directory = directory();
+    let installed = Installed::below(&directory.path().join("root"));
+    let program = directory.path().join("hello");
+    // The whole program static, and of its libraries only this one.
+    let whole = "-static $(pkg-config --static --cflags --libs dyn_metrics)";
+    let one = "$(pkg-config --cflags dyn_metrics) -L\"$LIB\" -Wl,-Bstatic -ldyn_metrics -Wl,-Bdynamic";
+    for compiler in ["cc -std=c11 hello.c", "c++ -std=c++17 hello.cpp"] {
+        for libraries in [whole, one] {
+            installed.shell(&format!("{compiler} {libraries} -o \"$OUT\""), &program);
+            assert_counts(&mut Command::new(&program));
+        }
+    }
+}
+
+#[test]
+fn an_outside_cmake_project_finds_the_package_wherever_it_was_moved() {
+    if !have("cmake") {
+        return;
+    }
+    let directory = directory();
+    let mut installed = Installed::below(&directory.path().join("root"));
+    let moved = directory.path().join("moved");
+    fs::rename(&installed.prefix, &moved).unwrap();
+    installed.prefix = moved;
+    let build = directory.path().join("build");
+    let (done, said) = installed.configure(&build, "0.1");
+    assert!(done, "{said}");
+    assert_done(Command::new("cmake").arg("--build").arg(&build));
+    for program in ["c_dyn_metrics", "cpp_dyn_metrics", "c_static", "cpp_static"] {
+        assert_counts(&mut Command::new(build.join(program)));
+    }
+    for plugin in ["libplugin_dyn_metrics.so", "libplugin_static.so"] {
+        let output = assert_done(Command::new("readelf").arg("-d").arg(build.join(plugin)));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("NODELETE"), "{plugin}: {text}");
+        assert_eq!(
+            text.contains("[libdyn_metrics.so.0]"),
+            plugin.contains("dyn_metrics"),
+            "{plugin}: {text}"
+        );
+    }
+}
+
+#[test]
+fn cmake_says_which_version_was_wanted_and_which_is_there() {
+    if !have("cmake") {
+        return;
+    }
+    let directory = directory();
+    let installed = Installed::below(directory.path());
+    let there = env!("CARGO_PKG_VERSION");
+    for (number, (wanted, serves)) in
+        [(there, true), ("0.0.1", true), ("0.0.1...1", true), ("0.99", false), ("9.0", false)]
+            .into_iter()
+            .enumerate()
+    {
+        let (done, said) = installed.configure(&directory.path().join(number.to_string()), wanted);
+        assert_eq!(done, serves, "{wanted}: {said}");
+        if !serves {
+            for part in [format!("requested version \"{wanted}\""), format!("version: {there}")] {
+                assert!(said.contains(&part), "{part}: {said}");
+            }
+        }
+    }
+    // A half-removed installation is named, too.
+    fs::remove_file(installed.prefix.join("lib/libdyn_metrics.a")).unwrap();
+    let (done, said) = installed.configure(&directory.path().join("half"), "");
+    assert!(!done && said.contains("libdyn_metrics.a is missing"), "{said}");
 }

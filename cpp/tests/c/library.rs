@@ -74,7 +74,8 @@ pub fn program(directory: &Path, name: &str) -> PathBuf {
 /// The program of `source`, compiled into `directory` and linked with the shared object.
 pub fn linked(directory: &Path, source: &Path) -> PathBuf {
     let (out, library) = (directory.join(source.file_stem().unwrap()), shared_object());
-    let mut cc = compiler("cc", "-std=c11");
+    let is_cpp = source.extension().is_some_and(|extension| extension == "cpp");
+    let mut cc = if is_cpp { compiler("c++", "-std=c++17") } else { compiler("cc", "-std=c11") };
     cc.arg(source).arg("-o").arg(&out).arg("-L").arg(&library);
     cc.arg("-ldyn_metrics").arg(format!("-Wl,-rpath,{}", library.display()));
     assert_done(&mut cc);

@@ -2,7 +2,11 @@
 #![allow(unsafe_code, reason = "calls the library as C does")]
 
 mod abi;
+mod cells;
+mod conformance;
+mod face;
 mod install;
 mod library;
 mod programs;
+mod sequences;
 mod together;

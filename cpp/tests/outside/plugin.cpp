@@ -1,0 +1,3 @@
+#include <dyn_metrics.h>
+
+extern "C" const char *plugin_version() { return dynm_version(); }
