@@ -269,7 +269,6 @@ impl Cells {
     pub(crate) fn add_u64(&self, index: usize, n: u64) {
         debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            std::hint::cold_path();
             self.add_u64_unused(index, n);
             return;
         }
@@ -284,7 +283,6 @@ impl Cells {
     pub(crate) fn add_one(&self, index: usize) {
         debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            std::hint::cold_path();
             self.add_u64_unused(index, 1);
             return;
         }
@@ -299,7 +297,6 @@ impl Cells {
     pub(crate) fn add_f64(&self, index: usize, x: f64) {
         debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            std::hint::cold_path();
             if !self.is_nowhere() {
                 self.add_f64_unused(index, x);
             }

@@ -42,6 +42,9 @@
 //!   CPU's cell (x86-64 or aarch64, Linux 4.18, glibc 2.35 or later), otherwise an atomic instruction in a
 //!   shared one. Totals survive the death of any process at any instruction.
 //! - Gauges belong to a **process**; their family's [`GaugeMode`] says how readers combine them.
+//! - [`MetricsRegistry`] is the interface for components that don't know what keeps their metrics: a segment, another
+//!   library's registry or a test's ([`backend`], [`testing`]). [`DistributedRuntime`] and the levels below it are
+//!   registries that add labels.
 //!
 //! # Forks, threads, signals
 //!

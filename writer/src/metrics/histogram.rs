@@ -40,7 +40,6 @@ impl Histogram {
             return self.observe_odd(value, 1);
         }
         if !self.cells.is_used() {
-            std::hint::cold_path();
             if !self.cells.is_nowhere() {
                 self.observe_unused(value, 1);
             }
@@ -58,7 +57,6 @@ impl Histogram {
             return self.observe_odd(value, count);
         }
         if !self.cells.is_used() {
-            std::hint::cold_path();
             if !self.cells.is_nowhere() {
                 self.observe_unused(value, count);
             }

@@ -31,7 +31,6 @@ impl Tally {
             return self.0.count(Statistic::DroppedNan);
         }
         if !self.0.is_used() {
-            std::hint::cold_path();
             if !self.0.is_nowhere() {
                 self.observe_unused(value);
             }
