@@ -81,12 +81,14 @@ class Cells {
   void dropped(std::uint32_t why) const noexcept { dynm_cells_dropped(&raw_, why); }
 
  private:
-  // Adds in the block that all CPUs share: where there is no restartable sequence.
+  // Adds in the block that all CPUs share: where there is no restartable sequence. Without that block the library is
+  // asked: the series may be of a registry that is no segment.
   DYNM_SHARED_INLINE void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
-    if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
+    if (__builtin_expect(raw_.shared == nullptr, 0)) return add_u64_cold(raw_, word, n);
+    __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
   }
   DYNM_SHARED_INLINE void add_f64_shared(std::uint32_t word, double x) const noexcept {
-    if (raw_.shared == nullptr) return;
+    if (__builtin_expect(raw_.shared == nullptr, 0)) return add_f64_cold(raw_, word, x);
     std::uint64_t seen = __atomic_load_n(raw_.shared + word, __ATOMIC_RELAXED), sum;
     do {
       double value;
@@ -96,7 +98,7 @@ class Cells {
     } while (!__atomic_compare_exchange_n(raw_.shared + word, &seen, sum, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
   }
 
-  // Where this CPU has no block yet.
+  // Where this CPU has no block yet, or there are no blocks at all.
   [[gnu::cold, gnu::noinline]] static void add_u64_cold(const dynm_cells& cells, std::uint32_t word,
                                                         std::uint64_t n) noexcept {
     dynm_cells_add_u64_cold(&cells, word, n);
