@@ -643,8 +643,8 @@ typedef int32_t (*dynm_visitor)(void *user, const struct dynm_family_view *famil
  * sum (double); a histogram has the buckets (u64, +Inf last) and then the sum (double).
  *
  * An update of word i, with `base` the thread pointer:
- * 1. `packed` is 0: add to `shared[i]` atomically, relaxed (a double by compare and exchange), unless `shared`
- *    is NULL. It counts at any other time, too: it is only slower.
+ * 1. `packed` is 0: add to `shared[i]` atomically, relaxed (a double by compare and exchange); `shared` is NULL:
+ *    cold path. What is added to `shared[i]` counts at any other time, too: it is only slower.
  * 2. `rseq = base + (int32_t)(packed >> 32)`: the area of struct rseq that glibc has registered for the
  *    thread.
  * 3. In a restartable sequence: `cpu = rseq->cpu_id`; not below `packed & 0xffff`: cold path (as unsigned,

@@ -159,7 +159,10 @@ const fn status_of(error: &Error) -> dynm_status {
             DYNM_OPTION
         }
         Error::Name { .. } => DYNM_NAME,
-        Error::ReservedLabel { .. } | Error::DuplicateLabel { .. } | Error::LabelCount { .. } => DYNM_LABELS,
+        Error::ReservedLabel { .. }
+        | Error::DuplicateLabel { .. }
+        | Error::AutomaticLabel { .. }
+        | Error::LabelCount { .. } => DYNM_LABELS,
         Error::Bounds { .. } | Error::States { .. } => DYNM_BOUNDS,
         Error::Conflict { .. } | Error::Clash { .. } => DYNM_CONFLICT,
         _ => DYNM_IO,

@@ -3,13 +3,15 @@
 
 use crate::local::AtomicUsize;
 
+use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::extent::{self, Extent};
 use dyn_metrics_layout::header::{self, Statistic};
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 
+use crate::foreign::ForeignSeries;
 use crate::once_map::OnceValue;
-use crate::origin::Origin;
+use crate::origin::{Identity, Origin};
 use crate::percpu::{self, Blocks, Table};
 use crate::segment::{Granted, Segment};
 
@@ -107,6 +109,9 @@ enum Home {
     Private,
     /// Words that nobody reads: of handles beyond the number that get words of their own.
     Sink,
+    /// No words, but a series of another registry, in the representation of its handles; none where updates go
+    /// nowhere.
+    Foreign(Option<(&'static ForeignSeries, Representation)>),
 }
 
 /// What the cells of one series have beside the hot path's two words; leaked, one for each handle's series.
@@ -114,24 +119,39 @@ enum Home {
 struct Cold {
     home: Home,
     first: usize,
+    /// Empty where there are no words.
     shared: &'static [AtomicU64],
     /// None: private.
     origin: Option<Origin>,
 }
 
 impl Cold {
-    /// Adds `n` to a word of the shared block.
-    #[inline]
-    fn add_u64(&self, index: usize, n: u64) {
-        if let Some(word) = self.shared.get(index) {
-            extent::add_shared(word, n);
+    /// Adds `n` to a word of the shared block; false when there is none.
+    #[inline(always)]
+    fn add_u64(&self, index: usize, n: u64) -> bool {
+        let word = self.shared.get(index);
+        word.inspect(|word| extent::add_shared(word, n)).is_some()
+    }
+
+    /// Adds `x` to a double of the shared block; false when there is none.
+    fn add_f64(&self, index: usize, x: f64) -> bool {
+        let word = self.shared.get(index);
+        word.inspect(|word| extent::add_shared_float(word, x)).is_some()
+    }
+
+    /// Hands what is added to a word that isn't here to another registry, if the series is of one.
+    #[cold]
+    fn add_u64_elsewhere(&self, index: usize, n: u64) {
+        if let Home::Foreign(Some((series, representation))) = self.home {
+            series.add_word(representation, index, Amount::Whole(n));
         }
     }
 
-    /// Adds `x` to a double of the shared block.
-    fn add_f64(&self, index: usize, x: f64) {
-        if let Some(word) = self.shared.get(index) {
-            extent::add_shared_float(word, x);
+    /// As [`Self::add_u64_elsewhere`], for a double.
+    #[cold]
+    fn add_f64_elsewhere(&self, index: usize, x: f64) {
+        if let Home::Foreign(Some((series, representation))) = self.home {
+            series.add_word(representation, index, Amount::Double(x));
         }
     }
 
@@ -142,8 +162,10 @@ impl Cold {
     }
 
     fn count(&self, statistic: Statistic) {
-        if let Home::Extent(extent) = self.home {
-            extent.segment.count(statistic, 1);
+        match self.home {
+            Home::Extent(extent) => extent.segment.count(statistic, 1),
+            Home::Foreign(Some((series, _))) => series.dropped(statistic),
+            _ => (),
         }
     }
 }
@@ -205,17 +227,57 @@ impl Cells {
         Self { table: Table::EMPTY, cold }
     }
 
-    /// Words of the series.
+    /// Words of the series; of one of another registry, as many as it would have in a segment.
     pub(crate) fn words(&self) -> usize {
-        self.cold.shared.len()
+        match self.cold.home {
+            Home::Foreign(Some((series, _))) => series.words(),
+            _ => self.cold.shared.len(),
+        }
+    }
+
+    /// Cells of a series of another registry.
+    pub(crate) fn foreign(series: &'static ForeignSeries, representation: Representation) -> Self {
+        let home = Home::Foreign(Some((series, representation)));
+        Self {
+            table: Table::EMPTY,
+            cold: Box::leak(Box::new(Cold { home, first: 0, shared: &[], origin: None })),
+        }
+    }
+
+    /// Cells whose updates go nowhere.
+    pub(crate) fn nowhere() -> Self {
+        static NOWHERE: Cold = Cold { home: Home::Foreign(None), first: 0, shared: &[], origin: None };
+        Self { table: Table::NOWHERE, cold: &NOWHERE }
+    }
+
+    /// Whether updates try the table first.
+    #[inline(always)]
+    pub(crate) const fn is_used(&self) -> bool {
+        self.table.is_used()
+    }
+
+    /// Whether updates go nowhere, where they don't try the table.
+    #[inline(always)]
+    pub(crate) const fn is_nowhere(&self) -> bool {
+        self.table.is_nowhere()
+    }
+
+    /// Where there is no table: has another registry observe a value, if the series is of one; false if it isn't.
+    #[inline]
+    pub(crate) fn observe_elsewhere(&self, value: f64, count: u64) -> bool {
+        let Home::Foreign(foreign) = self.cold.home else { return false };
+        if let Some((series, _)) = foreign {
+            series.observe(value, count);
+        }
+        true
     }
 
     /// Adds `n` to word `index`.
     #[inline]
     pub(crate) fn add_u64(&self, index: usize, n: u64) {
-        debug_assert!(index < self.cold.shared.len());
+        debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            self.cold.add_u64(index, n);
+            self.add_u64_unused(index, n);
             return;
         }
         // SAFETY: `reach` has checked that the series' words lie within the extent's blocks.
@@ -227,9 +289,9 @@ impl Cells {
     /// Adds 1 to word `index`.
     #[inline]
     pub(crate) fn add_one(&self, index: usize) {
-        debug_assert!(index < self.cold.shared.len());
+        debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            self.cold.add_u64(index, 1);
+            self.add_u64_unused(index, 1);
             return;
         }
         // SAFETY: as in add_u64.
@@ -241,14 +303,32 @@ impl Cells {
     /// Adds `x` to word `index`, a double.
     #[inline]
     pub(crate) fn add_f64(&self, index: usize, x: f64) {
-        debug_assert!(index < self.cold.shared.len());
+        debug_assert!(index < self.cold.shared.len() || self.cold.shared.is_empty());
         if !self.table.is_used() {
-            self.cold.add_f64(index, x);
+            if !self.is_nowhere() {
+                self.add_f64_unused(index, x);
+            }
             return;
         }
         // SAFETY: as in add_u64.
         if !unsafe { self.table.add_f64(index, x) } {
             self.add_f64_without_block(index, x);
+        }
+    }
+
+    /// Adds where there is no table, unless updates go nowhere.
+    #[inline(always)]
+    fn add_u64_unused(&self, index: usize, n: u64) {
+        if !self.is_nowhere() && !self.cold.add_u64(index, n) {
+            self.cold.add_u64_elsewhere(index, n);
+        }
+    }
+
+    /// Adds to a double where there is no table, and updates go somewhere.
+    #[inline(never)]
+    fn add_f64_unused(&self, index: usize, x: f64) {
+        if !self.cold.add_f64(index, x) {
+            self.cold.add_f64_elsewhere(index, x);
         }
     }
 
@@ -269,7 +349,8 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_u64(self.cold.first + index),
             Home::Private => self.cold.shared[index].load(Ordering::Relaxed),
-            Home::Sink => 0,
+            Home::Sink | Home::Foreign(None) => 0,
+            Home::Foreign(Some((series, representation))) => series.word(representation, index).to_bits(),
         }
     }
 
@@ -278,7 +359,8 @@ impl Cells {
         match self.cold.home {
             Home::Extent(extent) => extent.sum_f64(self.cold.first + index),
             Home::Private => f64::from_bits(self.cold.shared[index].load(Ordering::Relaxed)),
-            Home::Sink => 0.0,
+            Home::Sink | Home::Foreign(None) => 0.0,
+            Home::Foreign(Some((series, representation))) => series.word(representation, index).as_f64(),
         }
     }
 
@@ -289,14 +371,19 @@ impl Cells {
     }
 
     /// Which series they belong to; none of private ones.
-    pub(crate) fn origin(&self) -> Option<&'static Origin> {
-        self.cold.origin.as_ref()
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self.cold.home {
+            Home::Foreign(series) => Some(Identity::Foreign(series?.0)),
+            _ => self.cold.origin.as_ref().map(Identity::Segment),
+        }
     }
 
-    /// The hot path's two words, the first word of the shared block, and the address of the rest.
+    /// The hot path's two words, the first word of the shared block or null where there are no words, and the address
+    /// of the rest.
     pub(crate) fn to_raw(self) -> (*const AtomicUsize, u64, *const AtomicU64, *const ()) {
         let (entries, packed) = self.table.to_raw();
-        (entries, packed, self.cold.shared.as_ptr(), std::ptr::from_ref(self.cold).cast())
+        let shared = self.cold.shared.first().map_or(std::ptr::null(), |_| self.cold.shared.as_ptr());
+        (entries, packed, shared, std::ptr::from_ref(self.cold).cast())
     }
 
     /// Adds to word `index` what the hot path could not: to the shared block, and asks for one of the CPU. What
@@ -308,8 +395,9 @@ impl Cells {
         // SAFETY: to_raw made it from a reference that lives as long as the process.
         let cold = unsafe { &*cold.cast::<Cold>() };
         match amount {
-            Amount::Whole(n) => cold.add_u64(index, n),
-            Amount::Double(x) => cold.add_f64(index, x),
+            Amount::Whole(n) if !cold.add_u64(index, n) => cold.add_u64_elsewhere(index, n),
+            Amount::Double(x) if !cold.add_f64(index, x) => cold.add_f64_elsewhere(index, x),
+            _ => (),
         }
         cold.install();
     }
@@ -326,7 +414,7 @@ impl Cells {
 
     /// Whether the cells belong to this process alone.
     pub(crate) fn is_private(&self) -> bool {
-        !matches!(self.cold.home, Home::Extent(_))
+        !matches!(self.cold.home, Home::Extent(_) | Home::Foreign(Some(_)))
     }
 }
 

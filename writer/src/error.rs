@@ -254,6 +254,36 @@ pub enum Error {
         /// What is too long.
         source: dyn_metrics_layout::Error,
     },
+    /// The registry behind the metric refuses it.
+    #[error("registry {}: metric {}: {}", one_line(registry), shorten(metric), one_line(reason))]
+    Backend {
+        /// The registry's name.
+        registry: String,
+        /// The metric.
+        metric: String,
+        /// What it says.
+        reason: String,
+    },
+    /// This registry can't do what is asked.
+    #[error("registry {}: found no way to {what}", one_line(registry))]
+    Unsupported {
+        /// The registry's name.
+        registry: String,
+        /// What is asked.
+        what: &'static str,
+    },
+    /// A label that the registry, or a level of its hierarchy, itself puts on series.
+    #[error(
+        "metric {}: found label {}, expected another name: the registry adds it itself",
+        shorten(metric),
+        shorten(label)
+    )]
+    AutomaticLabel {
+        /// The metric.
+        metric: String,
+        /// The label.
+        label: String,
+    },
     /// An option has a value that makes no sense.
     #[error("option {option}: found {found}, expected {expected}")]
     Option {

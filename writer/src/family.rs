@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use dyn_metrics_layout::header::Statistic;
-use dyn_metrics_layout::record::{self, MAX_RECORD, Series, State};
+use dyn_metrics_layout::record::{self, State};
 use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::error::{Error, Result, difference, shorten};
-use crate::lookup::Identity;
+use crate::foreign::ForeignFamily;
+use crate::label_plan::LabelPlan;
 use crate::metric::Metric;
 use crate::metrics::Buckets;
 use crate::opts::Opts;
@@ -79,7 +80,7 @@ impl FamilyCore {
     }
 
     /// An error that names this family.
-    fn error(&self, refusal: Refusal) -> Error {
+    pub(crate) fn error(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Layout(source @ dyn_metrics_layout::Error::TooLong { .. }) => {
                 Error::TooLong { metric: self.name.clone(), source }
@@ -104,6 +105,25 @@ impl FamilyCore {
         Ok(())
     }
 
+    /// What another registration must agree with.
+    pub(crate) fn shape(&self) -> Shape<'_> {
+        let Self { name, unit, registrant, kind, mode, states, .. } = self;
+        Shape { name, unit, registrant, kind: *kind, mode: *mode, bounds: self.bounds(), states }
+    }
+}
+
+/// What all registrations of a family must agree in, and who registered it first.
+pub(crate) struct Shape<'f> {
+    pub(crate) name: &'f str,
+    pub(crate) unit: &'f str,
+    pub(crate) registrant: &'f str,
+    pub(crate) kind: Kind,
+    pub(crate) mode: GaugeMode,
+    pub(crate) bounds: &'f [f64],
+    pub(crate) states: &'f [String],
+}
+
+impl Shape<'_> {
     /// Whether `opts` describes this family; the first difference names both sides.
     pub(crate) fn check_same(&self, opts: &Opts, kind: Kind) -> Result<()> {
         let numbers = |bounds: &[f64]| bounds.iter().map(|bound| format!("{bound:?}")).collect::<Vec<_>>();
@@ -112,9 +132,9 @@ impl FamilyCore {
         let differs = if self.kind != kind {
             ("type", self.kind.name().to_owned(), kind.name().to_owned())
         } else if self.unit != opts.unit {
-            ("unit", shorten(&self.unit), shorten(&opts.unit))
-        } else if self.bounds() != opts.bounds_for(kind) {
-            let (existing, wanted) = difference(&numbers(self.bounds()), &numbers(opts.bounds_for(kind)));
+            ("unit", shorten(self.unit), shorten(&opts.unit))
+        } else if self.bounds != opts.bounds_for(kind) {
+            let (existing, wanted) = difference(&numbers(self.bounds), &numbers(opts.bounds_for(kind)));
             ("bounds", existing, wanted)
         } else if kind.is_per_process() && self.mode != wanted_mode {
             ("mode", self.mode.name().to_owned(), wanted_mode.name().to_owned())
@@ -125,127 +145,61 @@ impl FamilyCore {
             return Ok(());
         };
         let (what, existing, wanted) = differs;
-        let (metric, registrant) = (self.name.clone(), self.registrant.clone());
+        let (metric, registrant) = (self.name.to_owned(), self.registrant.to_owned());
         Err(Error::Conflict { metric, what, existing, registrant, wanted })
     }
-}
 
-/// Where the value of a label comes from.
-#[derive(Clone, Debug)]
-enum Source {
-    Fixed(String),
-    Given(usize),
-}
-
-/// The labels of a family's series, sorted by name: what identity is made of.
-#[derive(Clone, Debug)]
-pub(crate) struct LabelPlan {
-    labels: Vec<(String, Source)>,
-    given: usize,
-}
-
-/// Bytes before the label block in a series' identity: family offset, length, count.
-const IDENTITY_HEAD: usize = 16;
-/// Identities up to this long are built on the stack.
-const STACK_IDENTITY: usize = 1024;
-
-impl LabelPlan {
-    pub(crate) fn new(fixed: &[(String, String)], names: &[&str]) -> Self {
-        let fixed = fixed.iter().map(|(name, value)| (name.clone(), Source::Fixed(value.clone())));
-        let given = names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), Source::Given(at)));
-        let mut labels: Vec<_> = fixed.chain(given).collect();
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
-        Self { labels, given: names.len() }
-    }
-
-    fn pairs<'p>(&'p self, values: &'p [&'p str]) -> impl Iterator<Item = (&'p str, &'p str)> {
-        self.labels.iter().map(|(name, source)| match source {
-            Source::Fixed(value) => (name.as_str(), value.as_str()),
-            Source::Given(at) => (name.as_str(), values[*at]),
-        })
-    }
-
-    /// Builds the identity of the series with these values in `buffer`: the lengths of its label block and of
-    /// the whole.
-    fn identity(
-        &self,
-        family: u64,
-        values: &[&str],
-        buffer: &mut [u8],
-    ) -> dyn_metrics_layout::Result<(usize, usize)> {
-        let (head, rest) = buffer.split_at_mut(IDENTITY_HEAD);
-        let used = record::encode_labels(self.pairs(values), rest)?;
-        head[..8].copy_from_slice(&family.to_le_bytes());
-        head[8..12].copy_from_slice(&(used as u32).to_le_bytes());
-        head[12..].copy_from_slice(&(self.labels.len() as u32).to_le_bytes());
-        let end = used.next_multiple_of(8).min(rest.len());
-        rest[used..end].fill(0);
-        Ok((used, IDENTITY_HEAD + end))
-    }
-
-    fn encoded_len(&self, values: &[&str]) -> usize {
-        let labels: usize = self.pairs(values).map(|(name, value)| 4 + name.len() + value.len()).sum();
-        (IDENTITY_HEAD + labels).next_multiple_of(8)
-    }
-
-    /// Runs `work` with the identity of the series with these values, its label block's length, and the segment's hash.
-    fn with_identity<R>(
-        &self,
-        core: &FamilyCore,
-        values: &[&str],
-        work: impl FnOnce(&[u8], usize) -> Result<R>,
-    ) -> Result<R> {
-        let long = |source| Error::TooLong { metric: core.name.clone(), source };
-        let len = self.encoded_len(values);
-        if len <= STACK_IDENTITY {
-            let mut buffer = [0; STACK_IDENTITY];
-            let (labels, end) = self.identity(core.offset, values, &mut buffer).map_err(long)?;
-            return work(&buffer[..end], labels);
+    /// The error of a name that clashes with this family.
+    pub(crate) fn clash(&self, opts: &Opts, kind: Kind) -> Error {
+        Error::Clash {
+            metric: opts.name.clone(),
+            kind: kind.name(),
+            other: self.name.to_owned(),
+            other_kind: self.kind.name(),
+            registrant: self.registrant.to_owned(),
         }
-        let mut buffer = vec![0; len.min(MAX_RECORD)];
-        let (labels, end) = self.identity(core.offset, values, &mut buffer).map_err(long)?;
-        work(&buffer[..end], labels)
-    }
-
-    /// The series with these values, if it is registered.
-    pub(crate) fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
-        self.with_identity(core, values, |bytes, _| {
-            let identity = Identity::series(core.segment, bytes);
-            core.segment.find_record(&identity).map_err(|r| core.error(r))
-        })
-    }
-
-    /// Finds or registers the series with these values; none when the family is at its limit.
-    fn register(&self, core: &'static FamilyCore, values: &[&str], overflow: bool) -> Result<Option<u64>> {
-        self.with_identity(core, values, |bytes, labels_len| {
-            let labels = &bytes[IDENTITY_HEAD..IDENTITY_HEAD + labels_len];
-            let count = self.labels.len() as u32;
-            let registered = core.segment.series(core, bytes, labels, count, overflow);
-            registered.map_err(|r| core.segment.refused(core.error(r)))
-        })
-    }
-
-    /// Finds or registers the series with these values, or at the family's limit the overflow series; whether it
-    /// is that.
-    pub(crate) fn find_or_register(&self, core: &'static FamilyCore, values: &[&str]) -> Result<(u64, bool)> {
-        if let Some(offset) = self.register(core, values, false)? {
-            return Ok((offset, false));
-        }
-        let (plan, values) = self.overflow();
-        let offset = plan.register(core, &values, true)?;
-        let offset = offset.ok_or_else(|| core.error(Refusal::Kernel(nix::errno::Errno::ENOSPC)))?;
-        Ok((offset, true))
-    }
-
-    /// Names and values of the overflow series. Constant labels too: handles that differ in them alone must not
-    /// pass the limit either.
-    fn overflow(&self) -> (Self, Vec<&'static str>) {
-        let names: Vec<&str> = self.labels.iter().map(|(name, _)| name.as_str()).collect();
-        (Self::new(&[], &names), vec![OVERFLOW; names.len()])
     }
 }
 
-const _: () = assert!(IDENTITY_HEAD == Series::identity_range(56).end - 40);
+/// A family of a segment or of another registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AnyFamily {
+    Segment(&'static FamilyCore),
+    Foreign(&'static ForeignFamily),
+}
+
+impl From<&'static FamilyCore> for AnyFamily {
+    fn from(core: &'static FamilyCore) -> Self {
+        Self::Segment(core)
+    }
+}
+
+impl AnyFamily {
+    /// Whether both are the same one.
+    pub(crate) fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Segment(one), Self::Segment(other)) => std::ptr::eq(one, other),
+            (Self::Foreign(one), Self::Foreign(other)) => std::ptr::eq(one, other),
+            _ => false,
+        }
+    }
+
+    /// Most series it may have.
+    pub(crate) const fn max_series(self) -> u32 {
+        match self {
+            Self::Segment(core) => core.max_series,
+            Self::Foreign(family) => family.max_series,
+        }
+    }
+
+    /// A handle like those of its series, whose cells nobody else sees.
+    pub(crate) fn private<M: Metric>(self) -> M {
+        match self {
+            Self::Segment(core) => M::private(core.buckets, core.states),
+            Self::Foreign(family) => M::private(family.buckets, family.states),
+        }
+    }
+}
 
 struct Inner<M> {
     registry: Registry,
@@ -300,9 +254,7 @@ impl<M> fmt::Debug for Family<M> {
 
 impl<M: Metric> Family<M> {
     pub(crate) fn new(registry: &Registry, opts: &Opts, names: &[&str]) -> Result<Self> {
-        let segment = registry.segment()?;
-        opts.check(M::KIND, names).map_err(|error| segment.refused(error))?;
-        let core = segment.family(opts, M::KIND)?;
+        let core = registry.register_family::<M>(opts, names)?;
         let plan = LabelPlan::new(&opts.labels, names);
         let inner = Inner {
             registry: registry.clone(),
@@ -344,6 +296,13 @@ impl<M: Metric> Family<M> {
         }
     }
 
+    /// As [`Self::with`], by the name that Prometheus' libraries have for it.
+    #[inline]
+    #[must_use]
+    pub fn with_label_values(&self, values: &[&str]) -> M {
+        self.with(values)
+    }
+
     #[cold]
     fn with_new<K: Key>(&self, values: &[&str]) -> M {
         self.find_or_make::<K>(values).unwrap_or_else(|error| {
@@ -351,7 +310,7 @@ impl<M: Metric> Family<M> {
             if (self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
                 log::warn!("{error}; counting privately");
             }
-            M::private(self.core().buckets, self.core().states)
+            self.core().private()
         })
     }
 
@@ -367,20 +326,46 @@ impl<M: Metric> Family<M> {
     }
 
     fn find_or_make<K: Key>(&self, values: &[&str]) -> Result<M> {
-        let core = self.core();
+        match self.core() {
+            AnyFamily::Segment(core) => self.find_or_register::<K>(core, values),
+            AnyFamily::Foreign(family) => self.find_or_ask::<K>(family, values),
+        }
+    }
+
+    fn find_or_register<K: Key>(&self, core: &'static FamilyCore, values: &[&str]) -> Result<M> {
         if let Some(found) = self.find_handle::<K>(core, values)? {
             return Ok(found);
         }
         if let Some(series) = self.known_overflow(core)? {
             return M::attach(core, series);
         }
-        let core = self.current_core()?;
+        let core = self.current_core(core)?;
         let (series, is_overflow) = self.inner.plan.find_or_register(core, values)?;
         let handle = M::attach(core, series)?;
         if !is_overflow {
             self.inner.cache.put::<K>(core, values, handle.clone());
         }
         Ok(handle)
+    }
+
+    /// The handle of a series that is no segment's.
+    fn find_or_ask<K: Key>(&self, family: &'static ForeignFamily, values: &[&str]) -> Result<M> {
+        self.check_count(values)?;
+        let Inner { registry, plan, cache, .. } = &*self.inner;
+        let foreign = registry.foreign()?;
+        let (slot, is_overflow) = foreign.series(family, M::REPRESENTATION, plan, values)?;
+        let handle: M = family.handle(slot);
+        if !is_overflow {
+            cache.put::<K>(AnyFamily::Foreign(family), values, handle.clone());
+        }
+        Ok(handle)
+    }
+
+    /// As [`Self::find_handle`], of a series that is no segment's.
+    fn find_foreign(&self, family: &'static ForeignFamily, values: &[&str]) -> Result<Option<M>> {
+        self.check_count(values)?;
+        let Inner { registry, plan, .. } = &*self.inner;
+        Ok(registry.foreign()?.find(family, plan, values)?.map(|slot| family.handle(slot)))
     }
 
     /// The overflow series of a family that is at its limit, without a system call; now and then none, so that
@@ -406,7 +391,10 @@ impl<M: Metric> Family<M> {
         if let Some(handle) = self.inner.cache.get::<Content>(values) {
             return Some(handle.clone());
         }
-        self.find_handle::<Content>(self.core(), values).ok().flatten()
+        match self.core() {
+            AnyFamily::Segment(core) => self.find_handle::<Content>(core, values).ok().flatten(),
+            AnyFamily::Foreign(family) => self.find_foreign(family, values).ok().flatten(),
+        }
     }
 
     /// The handle of a series of `core` that is registered; remembered from now on.
@@ -419,12 +407,16 @@ impl<M: Metric> Family<M> {
 
     /// The series in `core`, which another thread may be about to replace: offsets mean nothing elsewhere.
     fn find(&self, core: &'static FamilyCore, values: &[&str]) -> Result<Option<u64>> {
-        let (found, expected) = (values.len(), self.inner.plan.given);
-        if found != expected {
-            let error = Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected };
-            return Err(core.segment.refused(error));
-        }
+        self.check_count(values).map_err(|error| core.segment.refused(error))?;
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
+    }
+
+    fn check_count(&self, values: &[&str]) -> Result<()> {
+        let (found, expected) = (values.len(), self.inner.plan.given);
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::LabelCount { metric: self.inner.opts.name.clone(), found, expected })
     }
 
     /// What is remembered for these values, and the number of the segment that it belongs to.
@@ -433,13 +425,13 @@ impl<M: Metric> Family<M> {
         Some((handle.clone(), generation))
     }
 
-    pub(crate) fn core(&self) -> &'static FamilyCore {
+    pub(crate) fn core(&self) -> AnyFamily {
         self.inner.cache.core()
     }
 
     /// The family in the segment that the name leads to now; new series go there after a replacement.
-    fn current_core(&self) -> Result<&'static FamilyCore> {
-        let (core, segment) = (self.core(), self.inner.registry.segment()?);
+    fn current_core(&self, core: &'static FamilyCore) -> Result<&'static FamilyCore> {
+        let segment = self.inner.registry.segment()?;
         if core.segment.id == segment.id {
             return Ok(core);
         }

@@ -13,9 +13,11 @@ use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
 use dyn_metrics_layout::{GaugeMode, Representation};
 
+use crate::backend::Instrument;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::once_map::OnceValue;
-use crate::origin::Origin;
+use crate::origin::{Identity, Origin};
 use crate::segment::{Granted, Refusal};
 use crate::slot::NoSlot;
 use crate::wipe;
@@ -36,6 +38,8 @@ const _: () = assert!(align_of::<Half>() > FLAGS);
 pub(crate) struct GaugeCore {
     /// None: private.
     origin: Option<Origin>,
+    /// The series of another registry, which gets every update: `own` stays null.
+    foreign: Option<&'static ForeignSeries>,
     /// Private, and of all those beyond the limit: its value is nobody's.
     is_sink: bool,
     mode: GaugeMode,
@@ -66,7 +70,21 @@ impl GaugeCore {
 
     fn new(origin: Option<Origin>, mode: GaugeMode, is_sink: bool) -> nix::Result<Self> {
         let (own, fallen_back) = (wipe::pointer()?, &wipe::words(1)?[0]);
-        Ok(Self { origin, is_sink, mode, own, fallen_back, private: GaugeCell::zeroed() })
+        Ok(Self { origin, foreign: None, is_sink, mode, own, fallen_back, private: GaugeCell::zeroed() })
+    }
+
+    /// A gauge of another registry.
+    pub(crate) fn foreign(series: &'static ForeignSeries, mode: GaugeMode) -> Self {
+        static NULL: AtomicPtr<Half> = AtomicPtr::new(ptr::null_mut());
+        static NONE: AtomicUsize = AtomicUsize::new(0);
+        let (foreign, private) = (Some(series), GaugeCell::zeroed());
+        Self { origin: None, foreign, is_sink: false, mode, own: &NULL, fallen_back: &NONE, private }
+    }
+
+    /// What gets the updates of a gauge of another registry; asked where there is no cell.
+    #[cold]
+    pub(crate) fn instrument(&self) -> Option<&'static dyn Instrument> {
+        Some(self.foreign?.instrument())
     }
 
     /// A gauge that nobody else sees; none when not even its memory can be had.
@@ -82,8 +100,11 @@ impl GaugeCore {
     }
 
     /// Which series it is; none of a private gauge.
-    pub(crate) const fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+    pub(crate) fn identity(&'static self) -> Option<Identity> {
+        match self.foreign {
+            Some(series) => Some(Identity::Foreign(series)),
+            None => self.origin.as_ref().map(Identity::Segment),
+        }
     }
 
     /// The word with the address of the half to write, 0 in a forked child.
@@ -99,7 +120,7 @@ impl GaugeCore {
     }
 
     /// The half this process writes, with its representation; claimed if need be, none when that has to be
-    /// given up for now (and is counted).
+    /// given up for now (and is counted), and of a gauge of another registry.
     #[inline]
     pub(crate) fn own(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
         let own = self.own.load(Ordering::Acquire);
@@ -137,6 +158,9 @@ impl GaugeCore {
 
     #[cold]
     fn claim(&'static self, first: Representation) -> Option<(&'static Half, Representation)> {
+        if self.foreign.is_some() {
+            return None;
+        }
         let Some(origin) = &self.origin else { return Some(self.fall_back(first)) };
         let segment = origin.family.segment;
         let first = self.private_representation().unwrap_or(first);
@@ -284,6 +308,9 @@ impl GaugeCore {
 
     /// What this process has set; none when it has set nothing. Claims no cell.
     pub(crate) fn value(&'static self) -> Option<Number> {
+        if let Some(series) = self.foreign {
+            return series.number();
+        }
         if self.is_sink {
             return None;
         }
@@ -297,8 +324,10 @@ impl GaugeCore {
     /// Counts something dropped.
     #[cold]
     pub(crate) fn count(&self, statistic: Statistic) {
-        if let Some(origin) = &self.origin {
-            origin.family.segment.count(statistic, 1);
+        match (&self.origin, self.foreign) {
+            (Some(origin), _) => origin.family.segment.count(statistic, 1),
+            (None, Some(series)) => series.dropped(statistic),
+            (None, None) => (),
         }
     }
 }

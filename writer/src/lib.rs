@@ -42,6 +42,9 @@
 //!   CPU's cell (x86-64 or aarch64, Linux 4.18, glibc 2.35 or later), otherwise an atomic instruction in a
 //!   shared one. Totals survive the death of any process at any instruction.
 //! - Gauges belong to a **process**; their family's [`GaugeMode`] says how readers combine them.
+//! - [`MetricsRegistry`] is the interface for components that don't know what keeps their metrics: a segment, another
+//!   library's registry or a test's ([`backend`], [`testing`]). [`DistributedRuntime`] and the levels below it are
+//!   registries that add labels.
 //!
 //! # Forks, threads, signals
 //!
@@ -59,19 +62,25 @@
 compile_error!("dyn-metrics needs Linux on a 64-bit little-endian machine");
 
 mod attach;
+pub mod backend;
 mod birth;
 mod cells;
 mod error;
 mod family;
+mod foreign;
 mod forks;
 mod gauge_cells;
+mod hierarchy;
 #[cfg_attr(miri, path = "kernel/miri.rs")]
 mod kernel;
+mod label_plan;
 mod local;
 mod lookup;
 mod map;
 mod metric;
 mod metrics;
+mod metrics_registry;
+mod objects;
 mod once_map;
 mod options;
 mod opts;
@@ -79,11 +88,14 @@ mod origin;
 mod percpu;
 mod register;
 mod registry;
+mod render;
 mod replace;
+mod root;
 mod segment;
 mod series_cache;
 mod slot;
 mod sys;
+pub mod testing;
 mod wipe;
 
 #[doc(hidden)]
@@ -93,11 +105,14 @@ pub use dyn_metrics_layout::name::NameError;
 pub use dyn_metrics_layout::{Error as LayoutError, FORMAT_VERSION, GaugeMode, Kind};
 pub use error::{Error, Result};
 pub use family::{Family, OVERFLOW};
+pub use hierarchy::{Component, DistributedRuntime, Endpoint, Namespace, Scheme};
 pub use metric::Metric;
 pub use metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, Histogram, Info, StateSet,
     Tally, Timer,
 };
+pub use metrics_registry::MetricsRegistry;
+pub use objects::{AnyMetric, MetricCounter, MetricGauge, MetricHistogram};
 pub use options::{Builder, DEFAULT_PATH};
 pub use opts::{DEFAULT_BOUNDS, Opts};
 pub use registry::Registry;

@@ -1,18 +1,22 @@
 //! What handles have in common.
 
-use dyn_metrics_layout::Kind;
+use dyn_metrics_layout::{Kind, Representation};
 
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::gauge_cells::GaugeCore;
 use crate::metrics::Buckets;
-use crate::origin::Origin;
+use crate::origin::Identity;
 
 pub(crate) mod sealed {
     use std::time::Duration;
 
-    use super::{Buckets, Cells, FamilyCore, GaugeCore, Origin, Result};
+    use super::{
+        Buckets, Cells, FamilyCore, ForeignSeries, GaugeCore, Identity, Representation, Result, Value,
+    };
 
     /// Metrics that take measured time.
     pub(crate) trait TakesTime {
@@ -22,8 +26,14 @@ pub(crate) mod sealed {
 
     /// How handles are made; not for others.
     pub(crate) trait Handle: Sized {
+        /// Representation of its numbers.
+        const REPRESENTATION: Representation;
         /// The handle of a registered series.
         fn attach(core: &'static FamilyCore, series: u64) -> Result<Self>;
+        /// The handle of a series of another registry.
+        fn of_foreign(series: &'static ForeignSeries) -> Self;
+        /// A handle whose updates go nowhere.
+        fn nowhere(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
         /// A handle whose cells nobody else sees.
         fn private(buckets: Option<&'static Buckets>, states: &'static [String]) -> Self;
 
@@ -37,16 +47,24 @@ pub(crate) mod sealed {
             None
         }
 
+        /// What it has: of a gauge this process's value, of others the total of all.
+        fn reading(&self) -> Option<Value>;
+
+        /// Names of its states, if it is a state set.
+        fn states(&self) -> &'static [String] {
+            &[]
+        }
+
         /// Its buckets, if it is a histogram.
         fn buckets(&self) -> Option<&'static Buckets> {
             None
         }
 
         /// Which series it belongs to; none of a private handle.
-        fn origin(&self) -> Option<&'static Origin> {
+        fn identity(&self) -> Option<Identity> {
             match self.cells() {
-                Some(cells) => cells.origin(),
-                None => self.gauge()?.origin(),
+                Some(cells) => cells.identity(),
+                None => self.gauge()?.identity(),
             }
         }
     }
@@ -61,7 +79,7 @@ pub(crate) mod sealed {
 ///
 /// Sealed: the kinds are those of the format.
 #[allow(private_bounds, reason = "sealed")]
-pub trait Metric: Clone + Default + Send + Sync + sealed::Handle + 'static {
+pub trait Metric: Clone + Default + std::fmt::Debug + Send + Sync + sealed::Handle + 'static {
     /// The kind of family that handles of this type belong to.
     const KIND: Kind;
 }

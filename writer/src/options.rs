@@ -17,6 +17,8 @@ pub const DEFAULT_PATH: &str = "/dev/shm/dynamo";
 
 /// Most bytes that a segment may ever have: 1 TiB.
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 1 << 40;
+/// Most series of a family, unless it or its segment says otherwise.
+pub(crate) const MAX_SERIES_PER_FAMILY: u32 = 10_000;
 /// Longest role, in bytes.
 const MAX_ROLE: usize = 128;
 /// Longest block of process labels, in bytes: what command (at most 16 bytes) and role leave of a slot.
@@ -49,7 +51,7 @@ impl Default for Builder {
         Self {
             path: path.map_or_else(|| PathBuf::from(DEFAULT_PATH), PathBuf::from),
             max_bytes: None,
-            max_series: 10_000,
+            max_series: MAX_SERIES_PER_FAMILY,
             processes: None,
             mode: None,
             group: None,

@@ -6,6 +6,7 @@ use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::record::{self, Series};
 
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::local::AtomicUsize;
 use crate::segment::Granted;
 
@@ -15,6 +16,31 @@ pub(crate) struct Origin {
     pub(crate) series: u64,
     /// For each representation a word where a binding keeps its own object: 0 until it has one.
     pub(crate) attachments: [AtomicUsize; Representation::COUNT],
+}
+
+/// The series of a handle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Identity {
+    Segment(&'static Origin),
+    Foreign(&'static ForeignSeries),
+}
+
+impl Identity {
+    /// Name and help of the family.
+    pub(crate) fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Segment(origin) => (&origin.family.name, &origin.family.help),
+            Self::Foreign(series) => (&series.family.name, &series.family.help),
+        }
+    }
+
+    /// See [`Origin::attachments`].
+    pub(crate) const fn attachments(self) -> &'static [AtomicUsize; Representation::COUNT] {
+        match self {
+            Self::Segment(origin) => &origin.attachments,
+            Self::Foreign(series) => &series.attachments,
+        }
+    }
 }
 
 impl fmt::Debug for Origin {

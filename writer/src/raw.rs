@@ -3,14 +3,17 @@
 //! Contract, frozen as [`LEVEL`] 1; whatever breaks a sentence of it raises the level:
 //!
 //! - **Cells** ([`cells`]). `packed` is 0 when every update goes to the shared block: word `i` is
-//!   `shared[i]`, added to atomically (relaxed; a double by compare and exchange). Otherwise its upper 32 bits are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
+//!   `shared[i]`, added to atomically (relaxed; a double by compare and exchange), or takes the cold path where `shared`
+//!   is null. Otherwise its upper 32 bits are the signed offset of the thread's rseq area from the thread pointer, bits 16 to 31 the offset in
 //!   bytes of word 0 in each block, bits 0 to 15 the length of `entries`. `entries[cpu]` is 0 or the address
 //!   of the block of that CPU; it goes from 0 to an address once, and neither table nor block is ever
 //!   released. Word `i` is added to in a restartable sequence that reads `cpu_id`, leaves for the cold path
 //!   when that is not below the length or the entry is 0, and ends with the one store into the word. Additions to
 //!   the shared block count at any time; they are only slower.
 //! - **Cold path** ([`add_u64_cold`], [`add_f64_cold`]). Adds to the shared block and gives the CPU a block.
-//!   Async-signal-safe, keeps `errno`.
+//!   Async-signal-safe, keeps `errno`. The cells of another registry than a segment have neither blocks nor words:
+//!   every update takes this path, which hands it on. Of an observation the count comes first, from the same thread,
+//!   then the sum, or [`count_cold`] where that is infinite.
 //! - **Words**. A counter has one, in its handle's representation; a tally the count (u64) and the sum
 //!   (double); a histogram one for each bucket (u64, `+Inf` last) and then the sum (double).
 //! - **Buckets** ([`buckets`]). See [`Buckets`].
@@ -28,8 +31,10 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 
 use crate::cells::{Amount, Cells};
 use crate::family::Family;
+use crate::foreign::ForeignFamily;
 use crate::metric::Metric;
 use crate::opts::Opts;
+use crate::origin::Identity;
 
 /// Level of the contract above.
 pub const LEVEL: u32 = 1;
@@ -56,7 +61,7 @@ pub struct RawCells {
     pub entries: *const Word,
     /// Where the rseq area, the first word and the end of `entries` are.
     pub packed: u64,
-    /// The words that all CPUs share; never null.
+    /// The words that all CPUs share; null where every update takes the cold path.
     pub shared: *const SharedWord,
     /// What the cold path needs.
     pub cold: *const (),
@@ -176,7 +181,7 @@ pub fn value<M: Metric>(handle: &M, representation: Representation) -> Number {
 /// None of private handles. There is one for each copy of this library in a process, so one binding may use
 /// it.
 pub fn attachment<M: Metric>(handle: &M, representation: Representation) -> Option<&'static Word> {
-    handle.origin()?.attachments.get(representation as usize)
+    handle.identity()?.attachments().get(representation as usize)
 }
 
 /// A handle whose cells nobody else sees: a histogram with these bounds, a state set with these states, where they
@@ -209,8 +214,7 @@ pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::
 
 /// A handle whose cells nobody else sees, with the bounds and states of a family's series.
 pub fn private_like<M: Metric>(family: &Family<M>) -> M {
-    let core = family.core();
-    M::private(core.buckets, core.states)
+    family.core().private()
 }
 
 /// What a series is registered as.
@@ -234,7 +238,14 @@ pub struct Description {
 
 /// What the series of a handle is registered as; none of private handles, and where its record is damaged.
 pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
-    let origin = handle.origin()?;
+    let origin = match handle.identity()? {
+        Identity::Segment(origin) => origin,
+        Identity::Foreign(series) => {
+            let ForeignFamily { name, help, unit, kind, mode, level, .. } = series.family;
+            let (kind, mode, level, labels) = (*kind, *mode, *level, series.labels.clone());
+            return Some(Description { name, help, unit, kind, mode, level, labels });
+        }
+    };
     let family = origin.family;
     Some(Description {
         name: &family.name,

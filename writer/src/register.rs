@@ -110,14 +110,7 @@ impl Segment {
     }
 
     fn registrant(&self) -> String {
-        let command = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
-        let role = if self.role.is_empty() { String::new() } else { format!(", role {}", self.role) };
-        let mut text = format!("{} (pid {}{role})", command.trim_end(), std::process::id());
-        let limit = dyn_metrics_layout::record::MAX_REGISTRANT;
-        while text.len() > limit {
-            text.pop();
-        }
-        text
+        registrant(&self.role)
     }
 
     fn too_long(&self, opts: &Opts, source: dyn_metrics_layout::Error) -> Error {
@@ -135,7 +128,7 @@ impl Segment {
         let core = self
             .family_core(offset)
             .map_err(|refusal| self.refused(self.error("a metric family", refusal)))?;
-        core.check_same(opts, kind).map_err(|error| self.refused(error))?;
+        core.shape().check_same(opts, kind).map_err(|error| self.refused(error))?;
         self.check_clashes(opts, kind, offset)?;
         if core.help != opts.help {
             self.count(Statistic::HelpDiffers, 1);
@@ -180,13 +173,7 @@ impl Segment {
             found = other.filter(is_lower).filter(|other| clash(&opts.name, kind, &other.name, other.kind));
         });
         let Some(other) = found else { return Ok(()) };
-        Err(self.refused(Error::Clash {
-            metric: opts.name.clone(),
-            kind: kind.name(),
-            other: other.name.clone(),
-            other_kind: other.kind.name(),
-            registrant: other.registrant.clone(),
-        }))
+        Err(self.refused(other.shape().clash(opts, kind)))
     }
 
     /// Finds or registers the series with this identity: see [`Series`]. None when the family is at its limit.
@@ -252,6 +239,17 @@ impl Segment {
         });
         reached.copied()
     }
+}
+
+/// This process, for those who are told that it registered something.
+pub(crate) fn registrant(role: &str) -> String {
+    let command = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let role = if role.is_empty() { String::new() } else { format!(", role {role}") };
+    let mut text = format!("{} (pid {}{role})", command.trim_end(), std::process::id());
+    while text.len() > dyn_metrics_layout::record::MAX_REGISTRANT {
+        text.pop();
+    }
+    text
 }
 
 /// The statistic that counts a refusal.

@@ -1,4 +1,4 @@
-//! The registry: the segment under a name, and the metrics registered in it.
+//! The registry: the segment under a name or what is used instead, and the metrics registered in it.
 #![allow(unsafe_code, reason = "references to values that are leaked on purpose")]
 
 use crate::local::{AtomicPtr, Ordering};
@@ -6,11 +6,15 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use dyn_metrics_layout::name::{check_label_name, check_metric_name};
+use dyn_metrics_layout::Kind;
+use dyn_metrics_layout::name::{NameError, check_label_name, check_metric_name};
 
 use crate::attach;
+use crate::backend::{Backend, Null, Selection};
 use crate::error::{Error, Result};
-use crate::family::{Family, LabelPlan};
+use crate::family::{AnyFamily, Family, FamilyCore};
+use crate::foreign::Foreign;
+use crate::label_plan::LabelPlan;
 use crate::metric::Metric;
 use crate::metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, Histogram, Info, StateSet,
@@ -27,37 +31,44 @@ pub(crate) fn leaked<T>(pointer: *mut T) -> &'static T {
     unsafe { &*pointer }
 }
 
-struct Inner {
+/// A segment, followed to what replaces it.
+struct Followed {
     options: Builder,
     current: AtomicPtr<Segment>,
 }
 
-/// What a child registry adds to everything that is registered through it.
-#[derive(Debug, Default)]
-struct Scope {
-    prefix: String,
-    labels: Vec<(String, String)>,
+/// What a registry's series are kept in.
+#[derive(Clone)]
+enum Home {
+    Segment(Arc<Followed>),
+    Foreign(Arc<Foreign>),
 }
 
-/// A segment, and everything that is registered in it.
+/// A segment, or what is used instead of one, and everything that is registered in it.
 ///
 /// Cheap to clone, `Send` and `Sync`. All registries of one path, in all processes and languages, share
 /// their series: equal name and labels are the same series.
 ///
 /// After a replacement of the segment, handles go on counting into the old file (readers merge both), and new
 /// registrations go to the new one.
+///
+/// A registry [with a back end](Self::with_backend) is used in the same way: see [`crate::MetricsRegistry`] for
+/// components that don't know what is behind it.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
-    scope: Arc<Scope>,
+    home: Home,
+    scope: Arc<Selection>,
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Scope { prefix, labels } = &*self.scope;
         let mut shown = f.debug_struct("Registry");
-        shown.field("path", &self.inner.options.path).field("prefix", prefix).field("labels", labels);
-        shown.finish_non_exhaustive()
+        match &self.home {
+            Home::Segment(followed) => shown.field("path", &followed.options.path),
+            Home::Foreign(foreign) => shown.field("backend", &foreign.backend),
+        };
+        let Selection { prefix, labels, .. } = &*self.scope;
+        shown.field("prefix", prefix).field("labels", labels).finish_non_exhaustive()
     }
 }
 
@@ -93,13 +104,59 @@ impl Registry {
         segment.join();
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
-        Ok(Self { inner: Arc::new(Inner { options, current }), scope: Arc::default() })
+        let home = Home::Segment(Arc::new(Followed { options, current }));
+        Ok(Self { home, scope: Arc::default() })
     }
 
-    /// The segment's path, absolute.
+    /// A registry whose series are kept by `backend`, and by no segment.
+    ///
+    /// What it checks, and what it refuses, is the same as in a segment. Families are this registry's: of two made
+    /// with one back end, neither knows what the other registers. Families and series live as long as the process,
+    /// as a segment's handles do.
+    #[must_use]
+    pub fn with_backend(backend: Arc<dyn Backend>) -> Self {
+        Self { home: Home::Foreign(Arc::new(Foreign::new(backend))), scope: Arc::default() }
+    }
+
+    /// A registry whose updates go nowhere, at the cost of a comparison.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::with_backend(Arc::new(Null))
+    }
+
+    /// What its series are kept in: `shm` for a segment, else the back end's name.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match &self.home {
+            Home::Segment(_) => "shm",
+            Home::Foreign(foreign) => foreign.backend.name(),
+        }
+    }
+
+    /// The segment's path, absolute; empty where there is no segment.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.inner.options.path
+        match &self.home {
+            Home::Segment(followed) => &followed.options.path,
+            Home::Foreign(_) => Path::new(""),
+        }
+    }
+
+    /// What it is a view of, with its prefix and labels.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.scope
+    }
+
+    /// Its back end, unless it is a segment.
+    pub(crate) fn foreign(&self) -> Result<&Foreign> {
+        match &self.home {
+            Home::Segment(_) => Err(self.unsupported("ask a back end")),
+            Home::Foreign(foreign) => Ok(foreign),
+        }
+    }
+
+    pub(crate) fn unsupported(&self, what: &'static str) -> Error {
+        Error::Unsupported { registry: self.kind().to_owned(), what }
     }
 
     /// A registry of the same segment that puts `prefix` before every name and `labels` on every series.
@@ -130,7 +187,18 @@ impl Registry {
     /// [`Error::DuplicateLabel`] for a label that this registry has, too. The labels' values are checked by what
     /// is registered.
     pub fn child(&self, prefix: &str, labels: &[(&str, &str)]) -> Result<Self> {
-        let mut scope = Scope { prefix: self.prefix().to_owned() + prefix, labels: self.labels().to_vec() };
+        if let Some((label, _)) = labels.iter().find(|(label, _)| self.reserves(label)) {
+            let metric = format!("{}{prefix}*", self.prefix());
+            return Err(Error::AutomaticLabel { metric, label: (*label).to_owned() });
+        }
+        self.level(prefix, labels, &[])
+    }
+
+    /// As [`Self::child`], also with labels that only levels may add; adds to these.
+    pub(crate) fn level(&self, prefix: &str, labels: &[(&str, &str)], reserved: &[&str]) -> Result<Self> {
+        let mut scope = (*self.scope).clone();
+        scope.prefix.push_str(prefix);
+        scope.reserved.extend(reserved.iter().map(|&label| label.to_owned()));
         let name = |what, name: &str, reason| Error::Name { what, name: name.to_owned(), reason };
         // With the shortest name behind it.
         check_metric_name(&format!("{}x", scope.prefix)).map_err(|r| name("prefix", &scope.prefix, r))?;
@@ -142,7 +210,11 @@ impl Registry {
             }
             scope.labels.push(((*label).to_owned(), (*value).to_owned()));
         }
-        Ok(Self { inner: Arc::clone(&self.inner), scope: Arc::new(scope) })
+        Ok(Self { home: self.home.clone(), scope: Arc::new(scope) })
+    }
+
+    fn reserves(&self, label: &str) -> bool {
+        self.scope.reserved.iter().any(|reserved| reserved == label)
     }
 
     /// What stands before every name: empty unless this is a [`Self::child`].
@@ -158,26 +230,50 @@ impl Registry {
     }
 
     /// `opts` with this registry's prefix and labels.
-    fn scoped<'o>(&self, opts: &'o Opts) -> Cow<'o, Opts> {
-        if self.prefix().is_empty() && self.labels().is_empty() {
-            return Cow::Borrowed(opts);
+    fn scoped<'o>(&self, opts: &'o Opts, label_names: &[&str]) -> Result<Cow<'o, Opts>> {
+        if self.scope.is_all() {
+            return Ok(Cow::Borrowed(opts));
+        }
+        if opts.name.is_empty() {
+            // Also where the prefix alone would do as one.
+            let (what, name) = ("metric name", String::new());
+            return Err(self.refused(Error::Name { what, name, reason: NameError::Empty }));
         }
         let mut scoped = opts.clone();
         scoped.name = self.prefix().to_owned() + &opts.name;
+        let mut given = opts.labels.iter().map(|(name, _)| name.as_str()).chain(label_names.iter().copied());
+        let is_ours =
+            |label: &&str| self.reserves(label) || self.labels().iter().any(|(name, _)| name == label);
+        if let Some(label) = given.find(is_ours) {
+            let (metric, label) = (scoped.name, label.to_owned());
+            return Err(self.refused(Error::AutomaticLabel { metric, label }));
+        }
         scoped.labels = self.labels().iter().chain(&opts.labels).cloned().collect();
-        Cow::Owned(scoped)
+        Ok(Cow::Owned(scoped))
+    }
+
+    /// Counts a refused registration, where there is a segment to count it in, and hands the error on.
+    fn refused(&self, error: Error) -> Error {
+        match &self.home {
+            Home::Segment(followed) => leaked(followed.current.load(Ordering::Acquire)).refused(error),
+            Home::Foreign(_) => error,
+        }
     }
 
     /// The segment that the name leads to now; opened anew when it was replaced or removed.
     pub(crate) fn segment(&self) -> Result<&'static Segment> {
-        let current: &'static Segment = leaked(self.inner.current.load(Ordering::Acquire));
-        if FileId::at(&self.inner.options.path) == Ok(current.id) {
-            return Ok(current);
+        let Home::Segment(followed) = &self.home else {
+            return Err(self.unsupported("open a segment"));
+        };
+        let Followed { options, current } = &**followed;
+        let now: &'static Segment = leaked(current.load(Ordering::Acquire));
+        if FileId::at(&options.path) == Ok(now.id) {
+            return Ok(now);
         }
         log::info!("{}: replaced or removed; new registrations go to the new segment", self.path().display());
-        let opened = attach::open(&self.inner.options)?;
+        let opened = attach::open(options)?;
         opened.join();
-        self.inner.current.store(std::ptr::from_ref(opened).cast_mut(), Ordering::Release);
+        current.store(std::ptr::from_ref(opened).cast_mut(), Ordering::Release);
         Ok(opened)
     }
 
@@ -189,11 +285,37 @@ impl Registry {
     /// registered at the same moment: its record stays, and readers skip it). `unwrap_or_default()` gives a working
     /// handle that nobody else sees.
     pub fn create<M: Metric>(&self, opts: &Opts) -> Result<M> {
-        let opts = &*self.scoped(opts);
+        let opts = &*self.scoped(opts, &[])?;
+        let plan = LabelPlan::new(&opts.labels, &[]);
+        match &self.home {
+            Home::Segment(_) => {
+                let core = self.segment_family(opts, M::KIND, &[])?;
+                M::attach(core, plan.find_or_register(core, &[])?.0)
+            }
+            Home::Foreign(foreign) => {
+                opts.check(M::KIND, &[])?;
+                let family = foreign.family(opts, M::KIND, M::REPRESENTATION)?;
+                let (slot, _) = foreign.series(family, M::REPRESENTATION, &plan, &[])?;
+                Ok(family.handle(slot))
+            }
+        }
+    }
+
+    /// Finds or registers the family that `opts`, which has this registry's prefix and labels, describes.
+    pub(crate) fn register_family<M: Metric>(&self, opts: &Opts, label_names: &[&str]) -> Result<AnyFamily> {
+        match &self.home {
+            Home::Segment(_) => self.segment_family(opts, M::KIND, label_names).map(AnyFamily::Segment),
+            Home::Foreign(foreign) => {
+                opts.check(M::KIND, label_names)?;
+                foreign.family(opts, M::KIND, M::REPRESENTATION).map(AnyFamily::Foreign)
+            }
+        }
+    }
+
+    fn segment_family(&self, opts: &Opts, kind: Kind, label_names: &[&str]) -> Result<&'static FamilyCore> {
         let segment = self.segment()?;
-        opts.check(M::KIND, &[]).map_err(|error| segment.refused(error))?;
-        let core = segment.family(opts, M::KIND)?;
-        M::attach(core, LabelPlan::new(&opts.labels, &[]).find_or_register(core, &[])?.0)
+        opts.check(kind, label_names).map_err(|error| segment.refused(error))?;
+        segment.family(opts, kind)
     }
 
     /// Finds or registers a family whose series differ in the values of `label_names`.
@@ -201,7 +323,8 @@ impl Registry {
     /// # Errors
     /// As [`Self::create`].
     pub fn family<M: Metric>(&self, opts: &Opts, label_names: &[&str]) -> Result<Family<M>> {
-        Family::new(self, &self.scoped(opts), label_names)
+        let opts = self.scoped(opts, label_names)?;
+        Family::new(self, &opts, label_names)
     }
 
     /// A counter of whole events. Errors: as [`Self::create`], here and below.

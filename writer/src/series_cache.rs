@@ -9,7 +9,7 @@
 use crate::local::{AtomicPtr, AtomicUsize, Ordering};
 use std::ptr;
 
-use crate::family::FamilyCore;
+use crate::family::AnyFamily;
 
 /// Slots looked at before a look-up is given up.
 const PROBES: usize = 8;
@@ -239,9 +239,9 @@ impl Rest {
     }
 }
 
-/// Handles of one segment's family.
+/// Handles of one family.
 struct Table<M> {
-    core: &'static FamilyCore,
+    core: AnyFamily,
     /// 1, and more by 1 in each further segment.
     generation: u64,
     slots: Box<[AtomicPtr<Entry<M>>]>,
@@ -252,7 +252,7 @@ struct Table<M> {
 }
 
 impl<M> Table<M> {
-    fn new(core: &'static FamilyCore, generation: u64, slots: usize) -> Box<Self> {
+    fn new(core: AnyFamily, generation: u64, slots: usize) -> Box<Self> {
         debug_assert!(slots.is_power_of_two());
         let slots = (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Box::new(Self { core, generation, slots, count: AtomicUsize::new(0), older: ptr::null_mut() })
@@ -292,7 +292,7 @@ impl<M> Table<M> {
     }
 }
 
-/// The handles that a family has handed out, and the segment's family that they belong to.
+/// The handles that a family has handed out, and the family of a segment or another registry that they belong to.
 pub(crate) struct SeriesCache<M> {
     table: AtomicPtr<Table<M>>,
     /// All entries that any table has or had, newest first.
@@ -301,8 +301,8 @@ pub(crate) struct SeriesCache<M> {
 
 impl<M> SeriesCache<M> {
     /// An empty one, of the series of `core`.
-    pub(crate) fn new(core: &'static FamilyCore) -> Self {
-        let table = AtomicPtr::new(Box::into_raw(Table::new(core, 1, FIRST_SLOTS)));
+    pub(crate) fn new(core: impl Into<AnyFamily>) -> Self {
+        let table = AtomicPtr::new(Box::into_raw(Table::new(core.into(), 1, FIRST_SLOTS)));
         Self { table, entries: AtomicPtr::new(ptr::null_mut()) }
     }
 
@@ -313,7 +313,7 @@ impl<M> SeriesCache<M> {
     }
 
     /// The family that the handles belong to.
-    pub(crate) fn core(&self) -> &'static FamilyCore {
+    pub(crate) fn core(&self) -> AnyFamily {
         self.table().core
     }
 
@@ -330,18 +330,19 @@ impl<M> SeriesCache<M> {
     }
 
     /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment, or is full.
-    pub(crate) fn put<K: Key>(&self, core: &'static FamilyCore, values: &[&str], handle: M) {
+    pub(crate) fn put<K: Key>(&self, core: impl Into<AnyFamily>, values: &[&str], handle: M) {
         if values.iter().any(|value| value.len() > LONGEST) || self.get::<K>(values).is_some() {
             return;
         }
-        let most = ENTRIES_PER_SERIES * core.max_series as usize;
+        let core = core.into();
+        let most = ENTRIES_PER_SERIES * core.max_series() as usize;
         let mut entry = Box::new(Entry::new::<K>(values, handle));
         let hash = entry.hash;
         let mut table = self.table();
         // What finds no slot in a table that has been enlarged for it shares its hash with too many others.
         for _ in 0..3 {
             let count = table.count.load(Ordering::Relaxed);
-            if !ptr::eq(table.core, core) || count >= most {
+            if !table.core.is(core) || count >= most {
                 return;
             }
             if 2 * count < table.slots.len() {
@@ -387,10 +388,11 @@ impl<M> SeriesCache<M> {
     }
 
     /// Forgets all handles: from now on they are those of the family in another segment.
-    pub(crate) fn move_to(&self, core: &'static FamilyCore) {
+    pub(crate) fn move_to(&self, core: impl Into<AnyFamily>) {
+        let core = core.into();
         loop {
             let table = self.table();
-            if ptr::eq(table.core, core) {
+            if table.core.is(core) {
                 return;
             }
             self.replace(table, Table::new(core, table.generation + 1, FIRST_SLOTS));
@@ -438,6 +440,7 @@ unsafe impl<M: Send + Sync> Sync for SeriesCache<M> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::FamilyCore;
     use crate::{Counter, Opts, Registry};
     use std::collections::HashMap;
     use std::sync::Arc;
@@ -447,7 +450,11 @@ mod tests {
         let registry = Registry::open_at(directory.path().join("s")).unwrap();
         let opts = |n| Opts::new(&format!("x{n}_total"), "").max_series(max_series);
         let core = |n| registry.family::<Counter>(&opts(n), &["a"]).unwrap();
-        (0..count).map(|n| core(n).core()).collect()
+        let of_segment = |family: AnyFamily| match family {
+            AnyFamily::Segment(core) => core,
+            AnyFamily::Foreign(other) => panic!("{other:?}"),
+        };
+        (0..count).map(|n| of_segment(core(n).core())).collect()
     }
 
     /// How many entries a test makes; Miri is some thousand times slower.
@@ -539,7 +546,7 @@ mod tests {
         let cache = SeriesCache::new(cores[0]);
         cache.put::<Content>(cores[0], &["a"], 1);
         cache.move_to(cores[1]);
-        assert!(ptr::eq(cache.core(), cores[1]));
+        assert!(cache.core().is(cores[1].into()));
         assert_eq!(cache.get::<Content>(&["a"]), None);
         cache.put::<Content>(cores[0], &["a"], 1);
         assert_eq!(cache.get::<Content>(&["a"]), None);

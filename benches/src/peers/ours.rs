@@ -4,13 +4,18 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dyn_metrics::{Counter, Family, FloatCounter, Gauge, GaugeMode, Histogram, Opts, Registry};
+use dyn_metrics::{
+    Counter, Family, FloatCounter, Gauge, GaugeMode, Histogram, MetricCounter, Opts, Registry,
+};
 use dyn_metrics_benches::bars::OURS;
 use dyn_metrics_reader::Collector;
 
 use super::{Kind, Page, page_labels};
 use dyn_metrics_benches::op::{BOUNDS, Input, LABELS, Op, PAIR, over, repeat};
 use dyn_metrics_benches::pool::{Contender, pin};
+
+/// The contender that calls through `Box<dyn MetricCounter>`.
+const OBJECT: &str = "dyn-metrics-object";
 
 /// More than any family here has.
 const MAX_SERIES: u32 = 200_000;
@@ -51,10 +56,27 @@ impl Home {
     }
 }
 
-/// The one that does `op`.
+/// Those that do `op`: by a handle and, of counters, as a trait object; and by a handle of nothing.
 pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
     let registry = home.open("operations");
-    vec![contender(OURS, op, input, &registry)]
+    let mut all = vec![contender(OURS, op, input, &registry)];
+    if matches!(op, Op::CounterInc | Op::CounterIncF64 | Op::GaugeSet | Op::HistObserve) {
+        all.push(contender("dyn-metrics-null", op, input, &Registry::null()));
+    }
+    let opts = Opts::new(&op.metric(), "What a bench counts");
+    let object: Option<Box<dyn MetricCounter>> = match op {
+        Op::CounterInc => Some(registry.create::<Counter>(&opts).expect("as above").into()),
+        Op::CounterIncF64 => Some(registry.create::<FloatCounter>(&opts).expect("as above").into()),
+        _ => None,
+    };
+    all.extend(object.map(|object| match op {
+        Op::CounterInc => Contender::new(OBJECT, move |_, n| repeat(n, &object, |object| object.inc())),
+        _ => {
+            let held = (object, 1.5);
+            Contender::new(OBJECT, move |_, n| repeat(n, &held, |(object, value)| object.inc_by(*value)))
+        }
+    }));
+    all
 }
 
 /// Does `op` in the segment of `registry`, by whichever path this process takes.

@@ -91,20 +91,23 @@ class Cells {
   void dropped(std::uint32_t why) const noexcept { dynm_cells_dropped(&raw_, why); }
 
  private:
-  // Adds in the block that all CPUs share: where there is no restartable sequence.
+  // Adds in the block that all CPUs share: where there is no restartable sequence. Without that block the library is
+  // asked: the series may be of a registry that is no segment.
   DYNM_SHARED_INLINE void add_u64_shared(std::uint32_t word, std::uint64_t n) const noexcept {
-    if (raw_.shared != nullptr) __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
+    if (__builtin_expect(raw_.shared == nullptr, 0)) return add_u64_cold(raw_.cold, word, n);
+    __atomic_fetch_add(raw_.shared + word, n, __ATOMIC_RELAXED);
   }
   [[gnu::always_inline]] void add_f64_shared(std::uint32_t word, double x) const noexcept {
-    if (raw_.shared != nullptr) add_double(raw_.shared + word, x);
+    if (__builtin_expect(raw_.shared == nullptr, 0)) return add_f64_cold(raw_.cold, word, x);
+    add_double(raw_.shared + word, x);
   }
   DYNM_SHARED_INLINE void observe_shared(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
     add_u64_shared(bucket, 1);
     add_f64_shared(sum, x);
   }
 
-  // Where this CPU has no block yet. Only what the library needs is handed over, in a register: handles whose address
-  // is never taken need no memory.
+  // Where this CPU has no block yet, or there are no blocks at all. Only what the library needs is handed over, in a
+  // register: handles whose address is never taken need no memory.
   [[gnu::cold, gnu::noinline]] static void add_u64_cold(const void* cold, std::uint32_t word,
                                                         std::uint64_t n) noexcept {
     const dynm_cells cells = {nullptr, 0, nullptr, cold};

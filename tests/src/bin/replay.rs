@@ -26,7 +26,10 @@ fn script<T>(text: impl Into<String>) -> Outcome<T> {
 fn refused(error: &Error) -> Failure {
     Failure::Class(match error {
         Error::Name { .. } => "name",
-        Error::ReservedLabel { .. } | Error::DuplicateLabel { .. } | Error::LabelCount { .. } => "labels",
+        Error::ReservedLabel { .. }
+        | Error::DuplicateLabel { .. }
+        | Error::AutomaticLabel { .. }
+        | Error::LabelCount { .. } => "labels",
         Error::Bounds { .. } | Error::States { .. } => "bounds",
         Error::Conflict { .. } | Error::Clash { .. } => "conflict",
         Error::MetricOption { .. } | Error::Unit { .. } | Error::TooLong { .. } => "option",

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use dyn_metrics_layout::header::Statistic;
+use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{Kind, Representation};
 
 use super::Buckets;
 use super::timer::{Timer, timed};
 use super::{cells, nanoseconds};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::metric::Metric;
 use crate::metric::sealed::{Handle, TakesTime};
 
@@ -128,8 +131,18 @@ macro_rules! counter_handle {
         }
 
         impl Handle for $handle {
+            const REPRESENTATION: Representation = $representation;
+
             fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
                 cells(core, series, $representation).map(Self)
+            }
+
+            fn of_foreign(series: &'static ForeignSeries) -> Self {
+                Self(series.cells($representation))
+            }
+
+            fn nowhere(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
+                Self(Cells::nowhere())
             }
 
             fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
@@ -138,6 +151,14 @@ macro_rules! counter_handle {
 
             fn cells(&self) -> Option<Cells> {
                 Some(self.0)
+            }
+
+            fn reading(&self) -> Option<Value> {
+                let bits = match $representation {
+                    Representation::Float => self.0.sum_f64(0).to_bits(),
+                    _ => self.0.sum_u64(0),
+                };
+                Some(Value::Number(Number::from_bits(bits, $representation)))
             }
         }
 

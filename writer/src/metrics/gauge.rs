@@ -8,8 +8,10 @@ use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use super::Buckets;
 use super::nanoseconds;
+use crate::backend::{Instrument, Value};
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::gauge_cells::GaugeCore;
 use crate::metric::{Metric, sealed::Handle};
 
@@ -60,8 +62,9 @@ pub(crate) fn set(core: Option<&'static GaugeCore>, number: Number) {
 }
 
 fn set_any(core: &'static GaugeCore, number: Number) {
-    if let Some((half, representation)) = core.own(number.representation()) {
-        half.set(number, representation, core.mode(), now);
+    match core.own(number.representation()) {
+        Some((half, representation)) => half.set(number, representation, core.mode(), now),
+        None => elsewhere(core, |instrument| instrument.set(number)),
     }
 }
 
@@ -75,8 +78,17 @@ pub(crate) fn add(core: Option<&'static GaugeCore>, number: Number) {
 }
 
 fn add_any(core: &'static GaugeCore, number: Number) {
-    if let Some((half, representation)) = core.own(number.representation()) {
-        half.add(number, representation, core.mode(), now);
+    match core.own(number.representation()) {
+        Some((half, representation)) => half.add(number, representation, core.mode(), now),
+        None => elsewhere(core, |instrument| instrument.add(number)),
+    }
+}
+
+/// Hands an update to the registry that a gauge without a cell belongs to, if it is another one.
+#[cold]
+fn elsewhere(core: &'static GaugeCore, update: impl FnOnce(&dyn Instrument)) {
+    if let Some(instrument) = core.instrument() {
+        update(instrument);
     }
 }
 
@@ -242,10 +254,13 @@ impl StateSet {
     fn change(&self, state: &str, bits: impl FnOnce(u64) -> (u64, u64)) -> bool {
         let Some(bit) = self.bit(state) else { return false };
         let (on, off) = bits(bit);
-        if let Some(core) = self.core
-            && let Some((half, _)) = core.own(Representation::Integer)
-        {
-            half.set_bits(on, off, core.mode(), now);
+        let Some(core) = self.core else { return true };
+        match core.own(Representation::Integer) {
+            Some((half, _)) => half.set_bits(on, off, core.mode(), now),
+            None => {
+                let known = !(u64::MAX << self.states.len());
+                elsewhere(core, |instrument| instrument.switch(on, off & known));
+            }
         }
         true
     }
@@ -258,14 +273,24 @@ fn reach(core: &'static FamilyCore, series: u64) -> Result<&'static GaugeCore> {
 }
 
 macro_rules! gauge_handle {
-    ($handle:ident) => {
+    ($handle:ident, $representation:ident) => {
         impl Metric for $handle {
             const KIND: Kind = Kind::Gauge;
         }
 
         impl Handle for $handle {
+            const REPRESENTATION: Representation = Representation::$representation;
+
             fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
                 reach(core, series).map(|core| Self(Some(core)))
+            }
+
+            fn of_foreign(series: &'static ForeignSeries) -> Self {
+                Self(series.gauge())
+            }
+
+            fn nowhere(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
+                Self(None)
             }
 
             fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
@@ -274,6 +299,10 @@ macro_rules! gauge_handle {
 
             fn gauge(&self) -> Option<&'static GaugeCore> {
                 self.0
+            }
+
+            fn reading(&self) -> Option<Value> {
+                self.0?.value().map(Value::Number)
             }
         }
 
@@ -285,17 +314,27 @@ macro_rules! gauge_handle {
     };
 }
 
-gauge_handle!(Gauge);
-gauge_handle!(FloatGauge);
-gauge_handle!(DurationGauge);
+gauge_handle!(Gauge, Integer);
+gauge_handle!(FloatGauge, Float);
+gauge_handle!(DurationGauge, Nanoseconds);
 
 impl Metric for StateSet {
     const KIND: Kind = Kind::StateSet;
 }
 
 impl Handle for StateSet {
+    const REPRESENTATION: Representation = Representation::Integer;
+
     fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
         Ok(Self { core: Some(reach(core, series)?), states: core.states })
+    }
+
+    fn of_foreign(series: &'static ForeignSeries) -> Self {
+        Self { core: series.gauge(), states: series.family.states }
+    }
+
+    fn nowhere(_: Option<&'static Buckets>, states: &'static [String]) -> Self {
+        Self { core: None, states }
     }
 
     fn private(_: Option<&'static Buckets>, states: &'static [String]) -> Self {
@@ -304,6 +343,14 @@ impl Handle for StateSet {
 
     fn gauge(&self) -> Option<&'static GaugeCore> {
         self.core
+    }
+
+    fn reading(&self) -> Option<Value> {
+        self.core?.value().map(|bits| Value::States(bits.to_bits()))
+    }
+
+    fn states(&self) -> &'static [String] {
+        self.states
     }
 }
 

@@ -7,9 +7,11 @@ use dyn_metrics_layout::{Kind, Representation};
 
 use super::timer::{Timer, timed};
 use super::{Buckets, cells};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::metric::Metric;
 use crate::metric::sealed::{Handle, TakesTime};
 
@@ -37,6 +39,12 @@ impl Histogram {
         if value.to_bits() << 1 >= f64::INFINITY.to_bits() << 1 {
             return self.observe_odd(value, 1);
         }
+        if !self.cells.is_used() {
+            if !self.cells.is_nowhere() {
+                self.observe_unused(value, 1);
+            }
+            return;
+        }
         self.cells.add_one(self.bucket(value));
         self.cells.add_f64(self.bounds().len() + 1, value);
     }
@@ -48,15 +56,30 @@ impl Histogram {
         if !sum.is_finite() || count == 0 {
             return self.observe_odd(value, count);
         }
+        if !self.cells.is_used() {
+            if !self.cells.is_nowhere() {
+                self.observe_unused(value, count);
+            }
+            return;
+        }
         self.cells.add_u64(self.bucket(value), count);
         self.cells.add_f64(self.bounds().len() + 1, sum);
+    }
+
+    /// Observes a finite value where there are no cells of this CPU, or none at all.
+    #[inline(never)]
+    fn observe_unused(&self, value: f64, count: u64) {
+        if !self.cells.observe_elsewhere(value, count) {
+            self.cells.add_u64(self.bucket(value), count);
+            self.cells.add_f64(self.bounds().len() + 1, value * count as f64);
+        }
     }
 
     #[cold]
     fn observe_odd(&self, value: f64, count: u64) {
         if value.is_nan() {
             self.cells.count(Statistic::DroppedNan);
-        } else if count > 0 {
+        } else if count > 0 && !self.cells.observe_elsewhere(value, count) {
             self.cells.add_u64(self.bucket(value), count);
             self.cells.count(Statistic::InfiniteObservations);
         }
@@ -114,9 +137,19 @@ impl Metric for Histogram {
 }
 
 impl Handle for Histogram {
+    const REPRESENTATION: Representation = Representation::Float;
+
     fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
         let cells = cells(core, series, Representation::Float)?;
         Ok(Self { cells, buckets: core.buckets })
+    }
+
+    fn of_foreign(series: &'static ForeignSeries) -> Self {
+        Self { cells: series.cells(Representation::Float), buckets: series.family.buckets }
+    }
+
+    fn nowhere(buckets: Option<&'static Buckets>, _: &'static [String]) -> Self {
+        Self { cells: Cells::nowhere(), buckets }
     }
 
     fn private(buckets: Option<&'static Buckets>, _: &'static [String]) -> Self {
@@ -125,6 +158,12 @@ impl Handle for Histogram {
 
     fn cells(&self) -> Option<Cells> {
         Some(self.cells)
+    }
+
+    fn reading(&self) -> Option<Value> {
+        let buckets = self.buckets();
+        let count = buckets.iter().fold(0, |sum: u64, bucket| sum.wrapping_add(*bucket));
+        Some(Value::Distribution { buckets, count, sum: self.sum() })
     }
 
     fn buckets(&self) -> Option<&'static Buckets> {

@@ -8,9 +8,11 @@ use dyn_metrics_layout::{Kind, Representation};
 use super::Buckets;
 use super::cells;
 use super::timer::{Timer, timed};
+use crate::backend::Value;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::family::FamilyCore;
+use crate::foreign::ForeignSeries;
 use crate::metric::Metric;
 use crate::metric::sealed::{Handle, TakesTime};
 
@@ -28,11 +30,30 @@ impl Tally {
         if value.is_nan() {
             return self.0.count(Statistic::DroppedNan);
         }
+        if !self.0.is_used() {
+            if !self.0.is_nowhere() {
+                self.observe_unused(value);
+            }
+            return;
+        }
+        self.observe_here(value);
+    }
+
+    #[inline(always)]
+    fn observe_here(&self, value: f64) {
         self.0.add_u64(0, 1);
         if value.is_finite() {
             self.0.add_f64(1, value);
         } else {
             self.0.count(Statistic::InfiniteObservations);
+        }
+    }
+
+    /// Observes where there are no cells of this CPU, or none at all.
+    #[inline(never)]
+    fn observe_unused(&self, value: f64) {
+        if !self.0.observe_elsewhere(value, 1) {
+            self.observe_here(value);
         }
     }
 
@@ -70,8 +91,18 @@ impl Metric for Tally {
 }
 
 impl Handle for Tally {
+    const REPRESENTATION: Representation = Representation::Float;
+
     fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
         cells(core, series, Representation::Float).map(Self)
+    }
+
+    fn of_foreign(series: &'static ForeignSeries) -> Self {
+        Self(series.cells(Representation::Float))
+    }
+
+    fn nowhere(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
+        Self(Cells::nowhere())
     }
 
     fn private(_: Option<&'static Buckets>, _: &'static [String]) -> Self {
@@ -80,6 +111,10 @@ impl Handle for Tally {
 
     fn cells(&self) -> Option<Cells> {
         Some(self.0)
+    }
+
+    fn reading(&self) -> Option<Value> {
+        Some(Value::Distribution { buckets: Vec::new(), count: self.count(), sum: self.sum() })
     }
 }
 

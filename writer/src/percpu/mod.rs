@@ -152,6 +152,9 @@ impl Table {
     /// A table that leaves every update to the caller.
     pub(crate) const EMPTY: Self = Self { entries: std::ptr::null(), packed: 0 };
 
+    /// A table of cells whose updates go nowhere; see [`Self::is_nowhere`].
+    pub(crate) const NOWHERE: Self = Self { entries: std::ptr::dangling(), packed: 0 };
+
     /// Cells from `byte_offset` on in `blocks`. Leaves every update to the caller unless this process uses rseq.
     pub(crate) fn new(blocks: Blocks, byte_offset: usize) -> Self {
         let (cpus, start) = (u16::try_from(blocks.entries.len()), u16::try_from(byte_offset));
@@ -173,6 +176,12 @@ impl Table {
     #[inline(always)]
     pub(crate) const fn is_used(self) -> bool {
         self.packed != 0
+    }
+
+    /// Whether updates shall go nowhere, where the table is not used.
+    #[inline(always)]
+    pub(crate) const fn is_nowhere(self) -> bool {
+        !self.entries.is_null()
     }
 
     #[inline(always)]

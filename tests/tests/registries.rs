@@ -1,0 +1,297 @@
+//! One component over every registry: the same code, the same refusals, the same numbers.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dyn_metrics::backend::{Null, Prometheus};
+use dyn_metrics::testing::Fake;
+use dyn_metrics::{
+    Counter, DistributedRuntime, Error, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
+    MetricsRegistry, OVERFLOW, Opts, Registry, Result, Scheme, StateSet, Tally,
+};
+
+/// A component as people write them: nothing in it says what keeps its numbers.
+struct Component {
+    requests: Family<FloatCounter>,
+    tokens: Counter,
+    busy: dyn_metrics::DurationCounter,
+    load: FloatGauge,
+    queued: Family<Gauge>,
+    age: dyn_metrics::DurationGauge,
+    latency: Family<Histogram>,
+    sizes: Tally,
+    state: StateSet,
+    tenants: Family<Counter>,
+    untouched: Gauge,
+}
+
+impl Component {
+    fn new(registry: &dyn MetricsRegistry) -> Result<Self> {
+        let labels = [("model", "meta/Llama-3 \"8B\"\n\\")];
+        registry.create_info("build_info", "What runs", &[("version", "1.2")])?;
+        registry.create_histogram("unused_seconds", "Observed never", &[], Some(&[1.0]))?;
+        Ok(Self {
+            requests: registry.create_counter_vec("requests_total", "Requests", &["model", "status"])?,
+            tokens: registry.create_intcounter("tokens_total", "Tokens", &labels)?,
+            busy: registry.create_durationcounter("busy_seconds_total", "Time busy", &labels)?,
+            load: registry.create_gauge("load", "Load", &labels)?,
+            queued: registry.create_intgaugevec("queued", "Queue", &["queue"])?,
+            age: registry.create_durationgauge("age_seconds", "Age", &[])?,
+            latency: registry.create_histogram_vec(
+                "latency_seconds",
+                "Latency",
+                &["op"],
+                Some(&[0.1, 1.0, 10.0]),
+            )?,
+            sizes: registry.create_tally("size_bytes", "Sizes", &[])?,
+            state: registry.create_stateset("state", "State", &[], &["starting", "ready", "draining"])?,
+            tenants: registry
+                .registry()
+                .family(&Opts::new("tenants_total", "Few").max_series(2), &["tenant"])?,
+            untouched: registry.create_intgauge("untouched", "Never set", &[])?,
+        })
+    }
+
+    fn work(&self) {
+        for (model, status, amount) in
+            [("a", "ok", 1.0), ("b", "ok", 0.25), ("a", "bad", 2.0), ("a", "ok", 4.0)]
+        {
+            self.requests.with_label_values(&[model, status]).inc_by(amount);
+            self.requests.with(&[model, status]).inc_by(f64::NAN);
+        }
+        self.tokens.inc();
+        self.tokens.inc_by(41);
+        self.busy.inc_by(Duration::from_millis(1250));
+        self.load.set(3.5);
+        self.load.sub(5.0);
+        self.queued.with(&["in"]).add(7);
+        self.queued.with(&["out"]).set(-2);
+        self.age.set(Duration::from_millis(500));
+        for value in [0.05, 0.1, 0.5, 5.0, 50.0, f64::INFINITY, f64::NAN] {
+            self.latency.with(&["read"]).observe(value);
+        }
+        self.latency.with(&["write"]).observe_n(0.25, 4);
+        [1.5, 2.5, f64::INFINITY].iter().for_each(|size| self.sizes.observe(*size));
+        self.state.set("ready");
+        self.state.enable("draining");
+        for tenant in ["x", "y", "z", "w", "x"] {
+            self.tenants.with(&[tenant]).inc();
+        }
+    }
+
+    /// What its handles say, as far as any process's do.
+    fn values(&self) -> String {
+        let latency = self.latency.with(&["read"]);
+        format!(
+            "{} {} {:?} {} {} {} {:?} {} {} {} {} {}",
+            self.requests.with(&["a", "ok"]).value(),
+            self.tokens.value(),
+            self.busy.value(),
+            self.load.value(),
+            self.queued.with(&["out"]).value(),
+            self.age.value(),
+            latency.buckets(),
+            latency.sum(),
+            self.sizes.count(),
+            self.state.is_on("ready"),
+            self.tenants.with(&["v"]).value(),
+            self.untouched.value(),
+        )
+    }
+}
+
+/// What goes wrong in every registry alike.
+fn mistakes(registry: &dyn MetricsRegistry) -> Vec<String> {
+    let long = "x".repeat(70_000);
+    let many: Vec<String> = (0..200).map(|n| format!("l{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let opts = |name| Opts::new(name, "");
+    let whole = registry.registry();
+    let family = registry.create_countervec("requests_total", "Requests", &["model", "status"]).unwrap();
+    let results: Vec<Result<()>> = vec![
+        registry.create_counter("", "", &[]).map(drop),
+        registry.create_counter("a b", "", &[]).map(drop),
+        registry.create_counter("ä", "", &[]).map(drop),
+        registry.create_counter("c_total", "", &[("1a", "")]).map(drop),
+        registry.create_counter("c_total", "", &[("__a", "")]).map(drop),
+        registry.create_counter("c_total", "", &[("a", "1"), ("a", "2")]).map(drop),
+        registry.create_counter("c_total", "", &[("namespace", "mine")]).map(drop),
+        registry.create_counter_vec("c_total", "", &["endpoint"]).map(drop),
+        registry.create_counter("c_total", "", &[("a", &long)]).map(drop),
+        registry.create_counter("c_total", &long, &[]).map(drop),
+        registry.create_counter_vec("c_total", "", &many).map(drop),
+        registry.create_histogram("h", "", &[], Some(&[])).map(drop),
+        registry.create_histogram("h", "", &[], Some(&[2.0, 1.0])).map(drop),
+        registry.create_histogram("h", "", &[("le", "1")], None).map(drop),
+        registry.create_stateset("s", "", &[], &[]).map(drop),
+        registry.create_stateset("s", "", &[], &["a", "a"]).map(drop),
+        registry.create_gauge("tokens_total", "", &[]).map(drop),
+        registry.create_histogram_vec("latency_seconds", "", &["op"], Some(&[1.0])).map(drop),
+        registry.create_stateset("state", "", &[], &["on"]).map(drop),
+        registry.create_gauge("tokens", "", &[]).map(drop),
+        registry.create_intcounter("latency_seconds_count", "", &[]).map(drop),
+        registry.child("a b", &[]).map(drop),
+        registry.child("x_", &[("component", "mine")]).map(drop),
+        whole.create::<Gauge>(&opts("load").mode(GaugeMode::Max)).map(drop),
+        whole.create::<Gauge>(&opts("g").bounds(&[1.0])).map(drop),
+        whole.create::<Counter>(&opts("tokens_total").unit("bytes")).map(drop),
+        family.try_with(&["a"]).map(drop),
+        family.try_with(&["a", "b", "c"]).map(drop),
+        family.try_with(&["a", &long]).map(drop),
+    ];
+    let error = |(at, result): (usize, Result<()>)| match result {
+        Ok(()) => panic!("mistake {at} is none"),
+        Err(error) => error.to_string(),
+    };
+    results.into_iter().enumerate().map(error).collect()
+}
+
+/// The samples of a text, sorted.
+fn samples(text: &str) -> Vec<String> {
+    let mut lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// What each family is, sorted.
+fn types(text: &str) -> Vec<String> {
+    let mut lines: Vec<_> =
+        text.lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+struct Outcome {
+    text: String,
+    values: String,
+    mistakes: Vec<String>,
+}
+
+fn run(registry: &Registry) -> Outcome {
+    let runtime = DistributedRuntime::with_registry(registry, Scheme::default()).unwrap();
+    let endpoint =
+        runtime.namespace("ns").unwrap().component("backend").unwrap().endpoint("generate").unwrap();
+    let component = Component::new(&endpoint).unwrap();
+    component.work();
+    Component::new(&endpoint).unwrap().work();
+    let values = component.values();
+    let mistakes = mistakes(&endpoint);
+    Outcome { text: endpoint.prometheus_format_str().unwrap(), values, mistakes }
+}
+
+fn segment() -> (tempfile::TempDir, Registry) {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let registry = Registry::builder().path(directory.path().join("s")).max_bytes(4 << 20).open().unwrap();
+    (directory, registry)
+}
+
+#[test]
+fn a_component_does_the_same_in_every_registry() {
+    let (_directory, shm) = segment();
+    let expected = run(&shm);
+    let theirs = prometheus::Registry::new();
+    let others = [Registry::with_backend(Arc::new(Prometheus::new(theirs.clone()))), Fake::new().registry()];
+    assert_eq!(expected.mistakes.len(), 29);
+    for other in others {
+        let found = run(&other);
+        assert_eq!(found.values, expected.values, "{}", other.kind());
+        assert_eq!(found.mistakes, expected.mistakes, "{}", other.kind());
+        assert_eq!(samples(&found.text), samples(&expected.text), "{}", other.kind());
+        assert_eq!(types(&found.text), types(&expected.text), "{}", other.kind());
+    }
+    let gathered = prometheus::TextEncoder::new().encode_to_string(&theirs.gather()).unwrap();
+    assert_eq!(samples(&gathered), samples(&expected.text), "as others gather it");
+    let overflow = format!("namespace=\"{OVERFLOW}\",tenant=\"{OVERFLOW}\"}} 4\n");
+    assert!(expected.text.contains(&overflow), "{}", expected.text);
+}
+
+#[test]
+fn nothing_shows_of_the_null_registry_and_mistakes_do() {
+    let (_directory, shm) = segment();
+    let (expected, found) = (run(&shm), run(&Registry::with_backend(Arc::new(Null))));
+    assert_eq!(found.mistakes, expected.mistakes);
+    assert_eq!(
+        (found.text.as_str(), found.values.starts_with("0 0 0ns 0 0 0 [0, 0, 0, 0] 0 0 false 0")),
+        ("", true)
+    );
+}
+
+#[test]
+fn a_name_that_others_have_in_the_prometheus_registry_is_a_conflict_of_both() {
+    let theirs = prometheus::Registry::new();
+    let mine = prometheus::IntGauge::new("dynamo_load", "Theirs").unwrap();
+    theirs.register(Box::new(mine)).unwrap();
+    let labelled = prometheus::Opts::new("sized_total", "Theirs").const_label("zone", "1");
+    theirs.register(Box::new(prometheus::IntCounter::with_opts(labelled).unwrap())).unwrap();
+    let registry = Registry::with_backend(Arc::new(Prometheus::new(theirs.clone())));
+    let runtime = DistributedRuntime::with_registry(&registry, Scheme::default()).unwrap();
+    let error = runtime.create_counter("load", "Ours", &[]).unwrap_err();
+    assert!(matches!(error, Error::Backend { .. }));
+    let (text, expected) =
+        (error.to_string(), "wanted a counter, found a gauge of that name registered by other code");
+    assert!(
+        text.starts_with("registry prometheus: metric \"dynamo_load\": ") && text.contains(expected),
+        "{text}"
+    );
+    let error = registry.create_counter("sized_total", "Ours", &[]).unwrap_err().to_string();
+    assert!(error.contains("found a counter of that name"), "{error}");
+    runtime.create_gauge("other", "", &[]).unwrap().set(1.0);
+    let text = registry.render().unwrap();
+    assert!(text.contains("\ndynamo_load 0\n") && text.contains("\ndynamo_other 1\n"), "{text}");
+    assert_eq!(samples(&runtime.prometheus_format_str().unwrap()), ["dynamo_other 1"]);
+}
+
+#[test]
+fn a_prefix_of_the_prometheus_registry_shows_where_it_is_gathered() {
+    let theirs = prometheus::Registry::new_custom(Some("app".to_owned()), None).unwrap();
+    let registry = Registry::with_backend(Arc::new(Prometheus::new(theirs)));
+    registry.create_intcounter("c_total", "", &[]).unwrap().inc();
+    assert_eq!(samples(&registry.render().unwrap()), ["app_c_total 1"]);
+}
+
+/// The process's own registry; run by the test below.
+#[test]
+#[ignore = "is started by another test, with its environment"]
+fn component_of_the_environment() {
+    match Registry::root() {
+        Ok(root) => {
+            let text = run(&root).text;
+            assert_eq!(Registry::root().unwrap().render().unwrap(), root.render().unwrap(), "the same");
+            println!("KIND {} SAMPLES {}", root.kind(), samples(&text).len());
+        }
+        Err(error) => println!("ERROR {error}"),
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_process_s_registry() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (_kept, shm) = segment();
+    let samples = samples(&run(&shm).text).len();
+    let no = "option DYN_METRICS_REGISTRY: found";
+    for (kind, expected) in [
+        (None, format!("KIND shm SAMPLES {samples}")),
+        (Some("shm"), format!("KIND shm SAMPLES {samples}")),
+        (Some("prometheus"), format!("KIND prometheus SAMPLES {samples}")),
+        (Some("null"), "KIND null SAMPLES 0".to_owned()),
+        (
+            Some("otel"),
+            format!("ERROR {no} \"otel\", expected shm, prometheus or null: this build has no otel"),
+        ),
+        (Some("plugin:/x.so"), format!("ERROR {no} \"plugin:/x.so\", expected ")),
+        (Some("influx"), format!("ERROR {no} \"influx\", expected shm, prometheus or null\n")),
+    ] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "component_of_the_environment", "--ignored", "--nocapture"]);
+        child
+            .env_remove("DYN_METRICS_REGISTRY")
+            .env("DYN_METRICS_SHM", directory.path().join(kind.map_or(0, str::len).to_string()));
+        if let Some(kind) = kind {
+            child.env("DYN_METRICS_REGISTRY", kind);
+        }
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(&expected), "{kind:?}: {text}");
+    }
+}

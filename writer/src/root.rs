@@ -1,0 +1,78 @@
+//! The process's registry, and which kind of registry it is.
+
+use crate::error::{Error, Result};
+use crate::once_map::OnceValue;
+use crate::registry::Registry;
+
+/// The variable that says which.
+const VARIABLE: &str = "DYN_METRICS_REGISTRY";
+
+impl Registry {
+    /// The process's registry: the same at each call, chosen by [`Self::from_env`] at the first one.
+    ///
+    /// A segment is the same for every process, and so for C++ and Python in this one, however often it is opened.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`]; the next call tries again.
+    pub fn root() -> Result<Self> {
+        static ROOT: OnceValue<Registry> = OnceValue::new();
+        let mut failed = None;
+        let made = ROOT.get_or(|| Self::from_env().map_err(|error| failed = Some(error)).ok());
+        match (made, failed) {
+            (Some(root), _) => Ok(root.clone()),
+            (None, Some(error)) => Err(error),
+            (None, None) => Self::from_env(),
+        }
+    }
+
+    /// A registry of the kind that `DYN_METRICS_REGISTRY` names:
+    ///
+    /// | value | registry |
+    /// | --- | --- |
+    /// | `shm`, empty or unset | the segment at `DYN_METRICS_SHM`: [`Self::open`] |
+    /// | `prometheus` | the `prometheus` crate's default registry, where the feature `prometheus` is on |
+    /// | `null` | none: [`Self::null`] |
+    ///
+    /// # Errors
+    /// [`Error::Option`] for another value, also for `otel` and `plugin:PATH`, which this version doesn't have; as
+    /// [`Self::open`].
+    pub fn from_env() -> Result<Self> {
+        let value = std::env::var_os(VARIABLE).unwrap_or_default();
+        Self::of_kind(&value.to_string_lossy())
+    }
+
+    fn of_kind(kind: &str) -> Result<Self> {
+        match kind {
+            "" | "shm" => Self::open(),
+            "null" => Ok(Self::null()),
+            #[cfg(feature = "prometheus")]
+            "prometheus" => Ok(crate::backend::Prometheus::default_registry()),
+            _ => {
+                let lacks = match kind.split(':').next().unwrap_or_default() {
+                    name @ ("prometheus" | "otel" | "plugin") => format!(": this build has no {name}"),
+                    _ => String::new(),
+                };
+                let known =
+                    if cfg!(feature = "prometheus") { "shm, prometheus or null" } else { "shm or null" };
+                let (found, expected) = (format!("{kind:?}"), format!("{known}{lacks}"));
+                Err(Error::Option { option: VARIABLE, found, expected })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_named_and_what_this_build_lacks_is_said() {
+        assert_eq!(Registry::of_kind("null").unwrap().kind(), "null");
+        let refusal = |kind| Registry::of_kind(kind).unwrap_err().to_string();
+        assert!(refusal("otel").ends_with("this build has no otel"), "{}", refusal("otel"));
+        assert!(refusal("plugin:/x.so").contains("found \"plugin:/x.so\""), "{}", refusal("plugin:/x.so"));
+        assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        assert!(refusal("Null").starts_with("option DYN_METRICS_REGISTRY: found \"Null\", expected shm"));
+        assert_eq!(Registry::of_kind("prometheus").is_ok(), cfg!(feature = "prometheus"));
+    }
+}
