@@ -318,6 +318,14 @@ impl Registry {
         segment.family(opts, kind)
     }
 
+    /// Where what is registered goes to now, as a number.
+    pub(crate) fn place(&self) -> Result<usize> {
+        match &self.home {
+            Home::Segment(_) => Ok(std::ptr::from_ref(self.segment()?).addr()),
+            Home::Foreign(foreign) => Ok(Arc::as_ptr(foreign).addr()),
+        }
+    }
+
     /// Finds or registers a family whose series differ in the values of `label_names`.
     ///
     /// # Errors
