@@ -87,6 +87,8 @@ mod sys;
 mod wipe;
 
 #[doc(hidden)]
+pub mod own;
+#[doc(hidden)]
 pub mod raw;
 
 pub use dyn_metrics_layout::name::NameError;

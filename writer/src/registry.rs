@@ -181,6 +181,12 @@ impl Registry {
         Ok(opened)
     }
 
+    /// Whether registrations go to this file, as long as its name leads to it.
+    pub(crate) fn is_at(&self, id: FileId) -> bool {
+        let current: &'static Segment = leaked(self.inner.current.load(Ordering::Acquire));
+        current.id == id
+    }
+
     /// Finds or registers a single series: a handle.
     ///
     /// # Errors
