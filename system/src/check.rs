@@ -53,18 +53,26 @@ pub fn from_fn<E: Display>(
 #[derive(Clone)]
 pub struct Context {
     deadline: Instant,
+    interval: Duration,
     engine: Arc<Engine>,
 }
 
 impl Context {
-    pub(crate) const fn new(deadline: Instant, engine: Arc<Engine>) -> Self {
-        Self { deadline, engine }
+    pub(crate) fn new(spec: &Spec, began: Instant, engine: &Arc<Engine>) -> Self {
+        let (deadline, interval) = (began + spec.timeout, spec.interval);
+        Self { deadline, interval, engine: Arc::clone(engine) }
     }
 
     /// When this run counts as failed.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Time from the start of a run to that of the next.
+    #[must_use]
+    pub const fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// How much of its time is left.

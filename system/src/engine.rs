@@ -208,7 +208,7 @@ impl Slot {
     fn run(&self, engine: &Arc<Engine>) {
         let began = Instant::now();
         lock(&self.record).begin(began);
-        let context = Context::new(began + self.spec.timeout, Arc::clone(engine));
+        let context = Context::new(&self.spec, began, engine);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.check.check(&context)));
         let outcome =
             outcome.unwrap_or_else(|panic| Outcome::Err(format!("it panicked: {}", text_of(&*panic))));

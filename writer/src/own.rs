@@ -47,7 +47,10 @@ pub enum Standing {
     /// Another file: new registrations will go there.
     Replaced,
     /// No file that could be looked at.
-    Gone(String),
+    Unreachable(String),
+    /// A segment of this path in which this process has registered has no name any more: what counts there is lost with the
+    /// last process that holds it.
+    Removed,
 }
 
 /// Every series that this process has registered or looked up in the segments of `registry`, sorted by name and labels.
@@ -109,7 +112,7 @@ fn common_labels(segment: &'static Segment) -> Vec<(String, String)> {
 
 /// Says in this process's slot at which port its own server listens, 0 none; false where it has no slot.
 pub fn set_http_port(registry: &Registry, port: u16) -> bool {
-    let Ok(segment) = registry.segment() else { return false };
+    let segment = registry.current();
     let Ok(claimant) = segment.claimant() else { return false };
     let Ok(words) = segment.at::<SlotWords>(segment.header.process_slot(claimant.slot)) else { return false };
     words.http_port.store(u64::from(port), Ordering::Relaxed);
@@ -119,9 +122,13 @@ pub fn set_http_port(registry: &Registry, port: u16) -> bool {
 /// What the registry's path leads to now.
 #[must_use]
 pub fn standing(registry: &Registry) -> Standing {
+    let links = |segment: &Segment| segment.with_fd(|fd| Ok(nix::sys::stat::fstat(fd)?.st_nlink));
+    if attached().any(|segment| segment.path == registry.path() && links(segment) == Ok(0)) {
+        return Standing::Removed;
+    }
     match FileId::at(registry.path()) {
-        Err(errno) => Standing::Gone(std::io::Error::from(errno).to_string()),
-        Ok(id) if registry.is_at(id) => Standing::Attached,
+        Err(errno) => Standing::Unreachable(std::io::Error::from(errno).to_string()),
+        Ok(id) if id == registry.current().id => Standing::Attached,
         Ok(_) => Standing::Replaced,
     }
 }
@@ -173,16 +180,19 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "removes a file by name")]
-    fn a_removed_segment_shows() {
+    fn a_segment_that_loses_its_name_shows() {
         let directory = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = directory.path().join("s");
         let open = || Registry::builder().path(&path).max_bytes(1 << 20).open().unwrap();
         let registry = open();
         assert!(set_http_port(&registry, 8081));
         assert_eq!(standing(&registry), Standing::Attached);
-        std::fs::remove_file(&path).unwrap();
-        assert!(matches!(standing(&registry), Standing::Gone(_)));
+        let aside = directory.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(matches!(standing(&registry), Standing::Unreachable(_)));
         let _other = open();
         assert_eq!(standing(&registry), Standing::Replaced);
+        std::fs::remove_file(&aside).unwrap();
+        assert_eq!(standing(&registry), Standing::Removed);
     }
 }

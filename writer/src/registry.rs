@@ -170,7 +170,7 @@ impl Registry {
 
     /// The segment that the name leads to now; opened anew when it was replaced or removed.
     pub(crate) fn segment(&self) -> Result<&'static Segment> {
-        let current: &'static Segment = leaked(self.inner.current.load(Ordering::Acquire));
+        let current = self.current();
         if FileId::at(&self.inner.options.path) == Ok(current.id) {
             return Ok(current);
         }
@@ -181,10 +181,9 @@ impl Registry {
         Ok(opened)
     }
 
-    /// Whether registrations go to this file, as long as its name leads to it.
-    pub(crate) fn is_at(&self, id: FileId) -> bool {
-        let current: &'static Segment = leaked(self.inner.current.load(Ordering::Acquire));
-        current.id == id
+    /// The segment that the name led to when something was registered last.
+    pub(crate) fn current(&self) -> &'static Segment {
+        leaked(self.inner.current.load(Ordering::Acquire))
     }
 
     /// Finds or registers a single series: a handle.

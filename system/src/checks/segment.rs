@@ -28,12 +28,13 @@ impl Check for SegmentAttached {
         let path = registry.path().display();
         match standing(registry) {
             Standing::Attached => Ok(path.to_string()),
-            Standing::Replaced => {
-                Err(format!("{path}: replaced, what is registered now counts into the old file"))
+            Standing::Replaced => Err(format!(
+                "{path}: another segment has the name now, and what was registered counts into the old one"
+            )),
+            Standing::Removed => {
+                Err(format!("{path}: removed, and what was registered counts where no name leads"))
             }
-            Standing::Gone(reason) => {
-                Err(format!("{path}: {reason}; what is registered now counts where no name leads"))
-            }
+            Standing::Unreachable(reason) => Err(format!("{path}: {reason}")),
         }
     }
 }
