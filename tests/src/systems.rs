@@ -9,7 +9,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients::{Answer, Client};
-use crate::servers::wait_for;
 
 /// A system of this process, with a segment of its own.
 pub struct Scene {
@@ -121,12 +120,14 @@ pub fn probe(address: SocketAddr, path: &str) -> Probed {
 /// When that doesn't come.
 pub fn wait_for_check(address: SocketAddr, name: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
     let mut last = Value::Null;
-    let what = format!("check {name}");
-    let found = wait_for(&what, || {
+    for _ in 0..1200 {
         last = probe(address, "/health").check(name).clone();
-        wanted(&last).then(|| last.clone())
-    });
-    found
+        if wanted(&last) {
+            return last;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("waited in vain for another check than {last}");
 }
 
 /// Whether a check fails with a reason that contains `text`.

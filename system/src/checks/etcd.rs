@@ -77,7 +77,8 @@ impl Etcd {
         if let Some(error) = errors.iter().find_map(Value::as_str) {
             return Err(format!("it reports {error}"));
         }
-        if number(&status["leader"]).unwrap_or(0) == 0 {
+        // A member's id has 64 bits; none is 0, which the gateway leaves out.
+        if status["leader"].as_str().is_none_or(|leader| leader == "0") {
             return Err("it has no leader".to_owned());
         }
         Ok(format!("version {}", status["version"].as_str().unwrap_or("unknown")))
