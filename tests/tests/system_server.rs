@@ -312,7 +312,7 @@ fn a_forked_child_is_told_so_and_starts_its_own() {
     let (system, registry) = (&scene.system, &scene.registry);
     let parent = std::process::id();
     let in_child = child(|| {
-        let error = system.add(often("x"), from_fn(|| Ok::<(), String>(()))).err().expect("an error");
+        let error = system.add(often("x"), from_fn(|| Ok::<(), String>(()))).expect_err("an error");
         assert!(matches!(error, Error::Forked { parent: found } if found == parent));
         system.stop();
         let own = System::builder().registry(registry).host("127.0.0.1").port(0).start().expect("its own");
