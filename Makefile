@@ -46,10 +46,12 @@ test-deep: export DYN_METRICS_DELAYS_SECONDS = 60
 test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitizers, longer delays, all of arm64
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
+	DYN_SYSTEM_BLOCKED_SECONDS=30 cargo nextest run -P deep -p dyn-metrics-tests --test system_worker
 	$(MAKE) server
 	DYN_METRICS_DEATHS=all cargo nextest run -P deep -p dyn-metrics-tests --test deaths --test update_deaths --run-ignored all --success-output final
 	cargo build --release -p dyn-metrics-tests --bins
 	cargo nextest run --release -P deep -p dyn-metrics-tests --test update_deaths --success-output final
+	cargo nextest run --release -P deep -p dyn-metrics-tests --test system_worker --run-ignored only --success-output final
 	$(MAKE) arm64
 	$(MAKE) loom DYN_LOOM_PREEMPTIONS=4
 	$(MAKE) miri

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::http::{App, Body};
+use crate::http::{Answers, Body};
 use crate::room::Seat;
 use crate::timed::Timed;
 
@@ -45,9 +45,10 @@ impl Stream for TcpStream {
 
 /// Serves one client until it leaves, breaks a limit, has to make room, or `stop` turns true and its request is
 /// answered.
-pub(crate) async fn serve<S>(stream: S, app: App, seat: Arc<Seat>, mut stop: watch::Receiver<bool>)
+pub(crate) async fn serve<S, A>(stream: S, app: A, seat: Arc<Seat>, mut stop: watch::Receiver<bool>)
 where
     S: Stream,
+    A: Answers,
 {
     let mut stream = Timed::new(stream, Arc::clone(&seat));
     let ended = exchange(&mut stream, app, &seat, &mut stop).await;
@@ -64,9 +65,9 @@ where
 }
 
 /// Requests and answers; whether they have come to their end, so that the last answer may be on its way.
-async fn exchange<S: Stream>(
+async fn exchange<S: Stream, A: Answers>(
     stream: &mut Timed<S>,
-    app: App,
+    app: A,
     seat: &Arc<Seat>,
     stop: &mut watch::Receiver<bool>,
 ) -> bool {
@@ -104,12 +105,15 @@ fn http() -> http1::Builder {
 }
 
 /// The application's answer, which says whether it is the last one.
-async fn answer<B>(app: App, seat: &Seat, request: Request<B>) -> Result<Response<Body>, Infallible> {
+async fn answer<A, B>(app: A, seat: &Seat, request: Request<B>) -> Result<Response<Body>, Infallible>
+where
+    A: Answers,
+{
     // Whatever stands behind a body is never taken for a request, whoever sees its end elsewhere.
     let has_body = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
         .iter()
         .any(|field| request.headers().get(field).is_some_and(|value| value != "0"));
-    let mut response = app.respond(request).await?;
+    let mut response = app.respond(request.map(drop)).await;
     // Where others wait, a client that comes back later needs no place meanwhile.
     if has_body || seat.is_crowded() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -142,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::gzip::Gzip;
+    use crate::http::App;
     use crate::page::{Found, Page};
     use crate::room::Room;
     use crate::scrape::Scraper;

@@ -19,7 +19,8 @@ pub fn raise_limit() -> std::io::Result<()> {
 }
 
 /// How many connections there may be at once: clients must not take the descriptors with which segments are opened.
-pub(crate) fn connections() -> usize {
+#[must_use]
+pub fn connections() -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     usize::try_from(connections_within(limit)).unwrap_or(1)
 }

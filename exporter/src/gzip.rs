@@ -21,7 +21,7 @@ const ROOM: usize = 32 << 10;
 /// A state has a quarter of a megabyte. With one for each page every thread that compresses would keep as much in its
 /// heap, and memory would rise with each new thread.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gzip(Arc<Mutex<Option<State>>>);
+pub struct Gzip(Arc<Mutex<Option<State>>>);
 
 #[derive(Debug)]
 struct State {

@@ -1,12 +1,12 @@
 //! Which path answers what.
 
-use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dyn_metrics_reader::encode::text::CONTENT_TYPE as EXPOSITION;
 use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::landing;
@@ -17,9 +17,16 @@ use crate::segments::{SegmentView, State};
 use crate::self_metrics::Count;
 
 /// Bodies are shared, whole, and of known length.
-pub(crate) type Body = Full<Bytes>;
+pub type Body = Full<Bytes>;
 
-const PLAIN: &str = "text/plain; charset=utf-8";
+/// What answers the requests of all connections. Clones share everything.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// One request, whose body is not read, and its response.
+    fn respond(self, request: Request<()>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Type of plain text.
+pub const PLAIN: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// What the landing page may do in a browser: nothing but show itself, whatever a path or label spells.
@@ -43,20 +50,11 @@ impl App {
         &self.scraper
     }
 
-    /// One request, one response; the request's body is not read.
-    pub(crate) async fn respond<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible> {
-        if is_about_no_path(&request) {
-            return Ok(method_not_allowed());
-        }
+    async fn answer(self, request: Request<()>) -> Response<Body> {
         let path = request.uri().path();
-        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
-            return Ok(plain(StatusCode::BAD_REQUEST, "found more than one host, expected one\n"));
-        }
-        if !matches!(path, "/" | "/metrics" | "/-/healthy" | "/-/ready") {
-            return Ok(plain(StatusCode::NOT_FOUND, "not found, try /metrics\n"));
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Ok(method_not_allowed());
+        let is_known = matches!(path, "/" | "/metrics" | "/-/healthy" | "/-/ready");
+        if let Some(refused) = refusal(&request, is_known, "/metrics") {
+            return refused;
         }
         let answer = match path {
             "/metrics" => self.metrics(&request).await,
@@ -64,22 +62,14 @@ impl App {
             "/-/ready" => self.ready().await,
             _ => self.landing().await,
         };
-        Ok(answer.unwrap_or_else(|CollectionFailed| {
+        answer.unwrap_or_else(|CollectionFailed| {
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the collection failed, the exporter's log says more\n")
-        }))
+        })
     }
 
-    async fn metrics<B>(&self, request: &Request<B>) -> Result<Response<Body>, CollectionFailed> {
+    async fn metrics(&self, request: &Request<()>) -> Result<Response<Body>, CollectionFailed> {
         self.scrapes.inc();
-        let page = self.scraper.scrape().await?;
-        let compressed = if wants_gzip(request.headers()) { page.gzip().await } else { None };
-        let gzip = compressed.is_some();
-        let mut response = response(StatusCode::OK, EXPOSITION, compressed.unwrap_or_else(|| page.text()));
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        if gzip {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        Ok(response)
+        Ok(exposition(request.headers(), &self.scraper.scrape().await?).await)
     }
 
     /// Ready is who has just collected, also when there is no segment yet: those come and go.
@@ -99,8 +89,42 @@ impl App {
     }
 }
 
+impl Answers for App {
+    fn respond(self, request: Request<()>) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(request)
+    }
+}
+
+/// A page as Prometheus takes it, compressed for those who ask.
+pub async fn exposition(headers: &HeaderMap, page: &Arc<Page>) -> Response<Body> {
+    let compressed = if wants_gzip(headers) { page.gzip().await } else { None };
+    let gzip = compressed.is_some();
+    let mut response = response(StatusCode::OK, EXPOSITION, compressed.unwrap_or_else(|| page.text()));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// The answer to a request that is not for a path that there is, from one host, by GET or HEAD; `instead` is the path to
+/// try.
+pub fn refusal(request: &Request<()>, path_is_known: bool, instead: &str) -> Option<Response<Body>> {
+    if is_about_no_path(request) {
+        return Some(method_not_allowed());
+    }
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        return Some(plain(StatusCode::BAD_REQUEST, "found more than one host, expected one\n"));
+    }
+    if !path_is_known {
+        return Some(plain(StatusCode::NOT_FOUND, format!("not found, try {instead}\n")));
+    }
+    let is_allowed = matches!(*request.method(), Method::GET | Method::HEAD);
+    (!is_allowed).then(method_not_allowed)
+}
+
 /// `OPTIONS *`, and `CONNECT`, which names a host instead of a path.
-fn is_about_no_path<B>(request: &Request<B>) -> bool {
+fn is_about_no_path(request: &Request<()>) -> bool {
     let method = request.method();
     *method == Method::CONNECT || (*method == Method::OPTIONS && request.uri().path() == "*")
 }
@@ -115,11 +139,13 @@ fn method_not_allowed() -> Response<Body> {
     response
 }
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+/// A line of text.
+pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     response(status, PLAIN, text)
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+/// A body of this type, which browsers are told to believe.
+pub fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let body = body.into();
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(Full::new(body));
@@ -161,7 +187,7 @@ mod tests {
 
     async fn ask(app: &App, method: Method, target: &str) -> (Response<Body>, String) {
         let request = Request::builder().method(method).uri(target).body(()).expect("a request");
-        let response = app.clone().respond(request).await.expect("a response");
+        let response = app.clone().respond(request).await;
         let body = response.clone().into_body().collect().await.expect("a body").to_bytes();
         (response, String::from_utf8(body.to_vec()).expect("UTF-8"))
     }
@@ -236,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn two_hosts_are_a_bad_request() {
         let request = Request::builder().uri("/metrics").header("host", "a").header("host", "b");
-        let response = app().respond(request.body(()).expect("a request")).await.expect("a response");
+        let response = app().respond(request.body(()).expect("a request")).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     }
 

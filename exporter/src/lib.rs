@@ -8,6 +8,7 @@
 //! | how do connections come, go, and end at a stop? | `server`, `door`, `descriptors` |
 //! | what may one client do to the others? | `connection`, `timed`, `room` |
 //! | which path answers what? | `http`, `negotiate`, `landing` |
+//! | what may other servers of this workspace use? | [`serving`] |
 //! | how do concurrent scrapes share one collection? | `scrape`, `page`, `gzip`, `buffers` |
 //! | what is a collection? | `segments`, `self_metrics` |
 //! | when is a line logged about a segment? | `watch` |
@@ -52,6 +53,7 @@ mod scrape;
 mod segments;
 mod self_metrics;
 mod server;
+pub mod serving;
 mod timed;
 mod watch;
 

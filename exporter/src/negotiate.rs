@@ -6,7 +6,8 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 ///
 /// A coding that is not named at all has no weight of its own; `*` stands for it. What cannot be parsed is
 /// left out, so that a strange header costs compression and never the scrape.
-pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn wants_gzip(headers: &HeaderMap) -> bool {
     let mut weights = Weights::default();
     for value in headers.get_all(ACCEPT_ENCODING) {
         let Ok(value) = value.to_str() else { continue };
@@ -42,7 +43,8 @@ impl Weights {
 }
 
 /// Reads `q=0.5` as 500; nothing means 1000; `None` is not a weight.
-fn weight(parameters: &str) -> Option<u16> {
+#[must_use]
+pub fn weight(parameters: &str) -> Option<u16> {
     let parameters = parameters.trim();
     if parameters.is_empty() {
         return Some(1000);

@@ -12,7 +12,7 @@ use crate::segments::SegmentView;
 
 /// What one collection found. Never changes; clients share its bytes, and it lives as long as any of them needs these.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     text: Bytes,
     compressed: OnceCell<Option<Bytes>>,
     gzip: Gzip,
@@ -29,20 +29,25 @@ pub(crate) struct Found {
 }
 
 impl Page {
+    /// A page of this text.
+    pub fn of(text: impl Into<Bytes>, gzip: &Gzip) -> Self {
+        Self::new(text, Found::default(), gzip.clone())
+    }
+
     /// A page of this text, which `gzip` compresses for those who ask.
     pub(crate) fn new(text: impl Into<Bytes>, found: Found, gzip: Gzip) -> Self {
         Self { text: text.into(), compressed: OnceCell::new(), gzip, found }
     }
 
     /// The exposition. Cost: a reference count.
-    pub(crate) fn text(self: &Arc<Self>) -> Bytes {
+    pub fn text(self: &Arc<Self>) -> Bytes {
         self.body(&self.text)
     }
 
     /// The exposition, compressed by the first who asks, on a thread where that blocks nobody.
     ///
     /// `None` when it could not be compressed; the plain page then does.
-    pub(crate) async fn gzip(self: &Arc<Self>) -> Option<Bytes> {
+    pub async fn gzip(self: &Arc<Self>) -> Option<Bytes> {
         let compressed = self.compressed.get_or_init(|| async {
             let (text, gzip) = (self.text(), self.gzip.clone());
             task::spawn_blocking(move || gzip.compress(&text)).await.ok()?.ok()

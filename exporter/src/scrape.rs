@@ -20,11 +20,11 @@ use crate::page::Page;
 use crate::self_metrics::Count;
 
 /// Reads all segments once; blocking.
-pub(crate) type Collect = Box<dyn FnMut() -> Page + Send>;
+pub type Collect = Box<dyn FnMut() -> Page + Send>;
 
 /// The collection panicked: a defect of ours. The next one starts afresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CollectionFailed;
+pub struct CollectionFailed;
 
 type Outcome = Result<Arc<Page>, CollectionFailed>;
 
@@ -38,7 +38,7 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// Hands out pages. Clones share one queue and one collector.
 #[derive(Clone)]
-pub(crate) struct Scraper(Arc<Shared>);
+pub struct Scraper(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
@@ -59,14 +59,18 @@ struct Queue {
 
 impl Scraper {
     /// `older_pages` counts the requests that got an older page.
-    pub(crate) fn new(collect: Collect, older_pages: Count) -> Self {
+    #[must_use]
+    pub fn new(collect: Collect, older_pages: Count) -> Self {
         let (queue, pages, failed) = (Mutex::default(), Mutex::default(), Count::default());
         let (collect, stale_after) = (Mutex::new(collect), STALE_AFTER);
         Self(Arc::new(Shared { queue, collect, pages, stale_after, failed, older_pages }))
     }
 
     /// The page of the next collection to begin.
-    pub(crate) async fn scrape(&self) -> Outcome {
+    ///
+    /// # Errors
+    /// [`CollectionFailed`] where it panicked.
+    pub async fn scrape(&self) -> Outcome {
         self.join().await.unwrap_or(Err(CollectionFailed))
     }
 

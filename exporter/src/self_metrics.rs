@@ -14,7 +14,7 @@ use dyn_metrics_reader::{FamilySnapshot, GaugeMode, Kind, Labels, Number, Series
 
 /// A number of events in this process. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Count(Arc<AtomicU64>);
+pub struct Count(Arc<AtomicU64>);
 
 impl Count {
     pub(crate) fn inc(&self) {

@@ -15,7 +15,7 @@ use tokio::time;
 use crate::connection;
 use crate::descriptors;
 use crate::door::Door;
-use crate::http::App;
+use crate::http::{Answers, App};
 use crate::scrape::Scraper;
 use crate::segments::Segments;
 use crate::self_metrics::Counts;
@@ -69,7 +69,11 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
     Ok(Server { listener, address, app, max_connections: descriptors::connections() })
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener on this address, whose connections' memory in the kernel is bounded.
+///
+/// # Errors
+/// What the system says.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     // Connections inherit both.
@@ -94,31 +98,42 @@ impl Server {
     /// [`Error::CollectionsFailed`], at the end, where a collection had panicked.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let Self { listener, app, max_connections, .. } = self;
-        let (stop, stopped) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        let mut door = Door::new(listener, max_connections);
-        loop {
-            let taken = connections.len();
-            tokio::select! {
-                biased;
-                () = shutdown.as_mut() => break,
-                Some(_) = connections.join_next() => {}
-                (stream, seat) = door.next(taken) => {
-                    connections.spawn(connection::serve(stream, app.clone(), seat, stopped.clone()));
-                }
-            }
-        }
-        drop(door);
-        tracing::info!(connections = connections.len(), "stopping");
-        // Nobody listening means that no connection is left.
-        let _ = stop.send(true);
-        drain(connections).await;
+        host(listener, app.clone(), max_connections, shutdown).await;
         match app.scraper().failed() {
             0 => Ok(()),
             failed => Err(Error::CollectionsFailed { failed }),
         }
     }
+}
+
+/// Serves at most so many connections at once until `shutdown` completes, then lets responses in flight finish for up to
+/// 5 seconds.
+pub async fn host<A: Answers>(
+    listener: TcpListener,
+    app: A,
+    max_connections: usize,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let mut door = Door::new(listener, max_connections);
+    loop {
+        let taken = connections.len();
+        tokio::select! {
+            biased;
+            () = shutdown.as_mut() => break,
+            Some(_) = connections.join_next() => {}
+            (stream, seat) = door.next(taken) => {
+                connections.spawn(connection::serve(stream, app.clone(), seat, stopped.clone()));
+            }
+        }
+    }
+    drop(door);
+    tracing::info!(connections = connections.len(), "stopping");
+    // Nobody listening means that no connection is left.
+    let _ = stop.send(true);
+    drain(connections).await;
 }
 
 /// Waits for `connections`, and cuts those that take longer than [`DRAIN`].

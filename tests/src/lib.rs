@@ -1,5 +1,6 @@
 //! What the tests that cross crates and processes share.
 
+pub mod brokers;
 pub mod bytes;
 pub mod chaos;
 pub mod clients;
@@ -25,4 +26,5 @@ pub mod stage;
 pub mod steady;
 #[cfg_attr(not(target_arch = "x86_64"), path = "step/elsewhere.rs")]
 pub mod step;
+pub mod systems;
 pub mod work;

@@ -95,8 +95,20 @@ pub fn free_port() -> u16 {
 /// `GET path`: status and body.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+}
+
+/// `POST path`: status and body.
+#[must_use]
+pub fn post(address: SocketAddr, path: &str, body: &str) -> Option<(u16, String)> {
+    let length = body.len();
+    let head = "Host: test\r\nConnection: close\r\nContent-Type: application/json";
+    ask(address, &format!("POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"))
+}
+
+fn ask(address: SocketAddr, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

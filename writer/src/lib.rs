@@ -99,6 +99,8 @@ pub mod testing;
 mod wipe;
 
 #[doc(hidden)]
+pub mod own;
+#[doc(hidden)]
 pub mod raw;
 
 pub use dyn_metrics_layout::name::NameError;

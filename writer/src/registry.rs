@@ -277,6 +277,14 @@ impl Registry {
         Ok(opened)
     }
 
+    /// The segment that the name led to when something was registered last; none where there is no segment.
+    pub(crate) fn current(&self) -> Option<&'static Segment> {
+        match &self.home {
+            Home::Segment(followed) => Some(leaked(followed.current.load(Ordering::Acquire))),
+            Home::Foreign(_) => None,
+        }
+    }
+
     /// Finds or registers a single series: a handle.
     ///
     /// # Errors
