@@ -45,6 +45,7 @@ test-deep: export DYN_METRICS_DELAYS_SECONDS = 60
 test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitizers, longer delays, all of arm64
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
+	cargo nextest run -p dyn-metrics-c -E 'test(/^sequences::delayed/)'
 	$(MAKE) server
 	DYN_METRICS_DEATHS=all cargo nextest run -P deep -p dyn-metrics-tests --test deaths --test update_deaths --run-ignored all --success-output final
 	cargo build --release -p dyn-metrics-tests --bins
