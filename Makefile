@@ -19,7 +19,7 @@ sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 have_prometheus_cpp = pkg-config --exists prometheus-cpp-core
 bench_cpp = c++ -std=c++17 -O2 -Wall -Wextra -Wpedantic -Wshadow -Werror -Icpp/include benches/cpp/*.cpp
 comma := ,
-skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
+skip = { echo "$(if $(CI),missing with CI set,SKIPPED): $(1): see make setup" >&2; [ -z "$(CI)" ]; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,6 +46,7 @@ test-deep: export DYN_METRICS_DELAYS_SECONDS = 60
 test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitizers, longer delays, all of arm64
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
+	cargo nextest run -p dyn-metrics-c -E 'test(/^sequences::delayed/)'
 	$(MAKE) server
 	DYN_METRICS_DEATHS=all cargo nextest run -P deep -p dyn-metrics-tests --test deaths --test update_deaths --run-ignored all --success-output final
 	cargo build --release -p dyn-metrics-tests --bins
@@ -170,10 +171,11 @@ install-built:
 	install -C -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
 	cd cpp/include && find . -name '*.h' -o -name '*.hpp' | while read -r header; do \
 		install -C -D -m 644 "$$header" "$(abspath $(DESTDIR)$(PREFIX))/include/$$header" || exit 1; done
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in >$(lib)/pkgconfig/dyn_metrics.pc
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in | \
+		install -m 644 /dev/stdin $(lib)/pkgconfig/dyn_metrics.pc
 	install -m 644 cpp/cmake/dyn_metrics-config.cmake $(lib)/cmake/dyn_metrics
-	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in \
-		>$(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
+	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in | \
+		install -m 644 /dev/stdin $(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
 
 # The tests in C++ with a compiler, in a directory of this name, with these arguments of cmake.
 cpp_tests = cmake -S cpp/tests/cpp -B $T/cpp/$(2) -DCMAKE_CXX_COMPILER=$(1) -DCMAKE_PREFIX_PATH=$(abspath $T)/cpp/root/opt \
