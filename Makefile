@@ -16,6 +16,8 @@ have_nightly = { rustup component add --toolchain nightly miri rust-src; $(MIRI)
 # Tests with a sanitizer, which the standard library must be built with, too: in a directory of its own.
 sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 	cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --lib --tests
+have_prometheus_cpp = pkg-config --exists prometheus-cpp-core
+bench_cpp = c++ -std=c++17 -O2 -Wall -Wextra -Wpedantic -Wshadow -Werror -Icpp/include benches/cpp/*.cpp
 comma := ,
 skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
 
@@ -55,7 +57,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	$(MAKE) miri
 	$(MAKE) tsan
 	$(MAKE) asan
-	$(MAKE) cpp-sanitize DYN_METRICS_TEST_SCALE=20
+	$(MAKE) cpp-sanitize CPP_ARGS=-DEVERY_PROGRAM=ON DYN_METRICS_TEST_SCALE=20
 	$(MAKE) fuzz FUZZ_SECONDS=10
 	$(MAKE) python-deep
 
@@ -68,6 +70,7 @@ lint: ## format, clippy, and what the dependencies may be
 	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --locked check licenses bans sources; \
 	else $(call skip,cargo-deny); fi
 	cargo clippy --workspace --all-targets --features dyn-metrics-benches/peers -- -D warnings
+	@if $(have_prometheus_cpp); then set -x; $(bench_cpp) -fsyntax-only; else $(call skip,the C++ bench); fi
 
 docs: ## the crates' documentation; any warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --lib --no-deps
@@ -123,10 +126,14 @@ fuzz: FUZZ_SECONDS = 600
 fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
 	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
-bench: setup ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
-	cargo build --release -p dyn-metrics-exporter
+bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
+	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-c
 	cargo build --release -p dyn-metrics-benches --features peers
+	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
 	$(MAKE) python-built
+	@$(have_prometheus_cpp) || echo "prometheus-cpp won't be measured: see make setup" >&2
+	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
+		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS)
 
@@ -196,9 +203,9 @@ cpp: cpp-library ## the tests in C++, with g++ and with clang, with restartable 
 cpp-sanitize: export LSAN_OPTIONS = print_suppressions=0:suppressions=$(abspath cpp/tests/cpp/lsan.supp)
 cpp-sanitize: export TSAN_OPTIONS = die_after_fork=0:ignore_noninstrumented_modules=1
 cpp-sanitize: cpp-library ## the tests in C++ under AddressSanitizer, UBSan and ThreadSanitizer
-	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,address,-DSANITIZE=address$(comma)undefined); \
+	@if $(have_cpp); then set -ex; $(call cpp_tests,g++,address,-DSANITIZE=address$(comma)undefined $(CPP_ARGS)); \
 	DYN_METRICS_RSEQ=off ctest --test-dir $T/cpp/address -j 2 --output-on-failure; \
-	$(call cpp_tests,g++,thread,-DSANITIZE=thread); \
+	$(call cpp_tests,g++,thread,-DSANITIZE=thread $(CPP_ARGS)); \
 	else $(call skip,cmake or clang or GoogleTest); fi
 
 # What find_package finds, from the library without optimisation for a release.

@@ -11,7 +11,7 @@ use dyn_metrics_benches::pool::Effort;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dyn-metrics-bench", version)]
 pub struct Arguments {
-    /// Measure only what has one of these words in its name: an operation (counter_inc, labels, ...), render,
+    /// Measure only what has one of these words in its name: an operation (counter_inc, labels, ...), cpp, render,
     /// http, memory, blocks, processes, fallback, callgrind; comma-separated
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     pub slices: Option<usize>,
 
-    /// Where the tables are written: rust.tsv, render.tsv, report.md; by default target/bench, beside the build
+    /// Where the tables are written: rust.tsv, cpp.tsv, render.tsv, report.md; by default target/bench, beside the build
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 

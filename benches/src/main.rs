@@ -9,6 +9,7 @@
 //! | how are slices timed? | `pool`, in the library |
 //! | how does each library do it? | `peers`, a file each |
 //! | operations, without restartable sequences too | `operations` |
+//! | the same in C++, beside prometheus-cpp | `cpp`, `benches/cpp` |
 //! | rendering; scraping over HTTP; memory | `rendering`, `http`, `memory` |
 //! | scraping with many CPUs' blocks; after many processes | `blocks`, `processes` |
 //! | instruction counts | `callgrind` |
@@ -19,6 +20,7 @@
 mod args;
 mod blocks;
 mod callgrind;
+mod cpp;
 mod http;
 mod memory;
 mod operations;
@@ -110,6 +112,10 @@ fn measure(arguments: &Arguments, home: &Home) -> Results {
     if take("without restartable sequences", "fallback") {
         operations::fallback(arguments, home)
             .map_or_else(|error| note("the fallback", error), |rows| results.ops.extend(rows));
+    }
+    match cpp::run(arguments, home) {
+        Ok(rows) => results.cpp = rows,
+        Err(error) => note("C++", error),
     }
     if take("rendering", "render") {
         results.render = rendering::run(arguments, home);

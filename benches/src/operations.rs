@@ -16,7 +16,7 @@ use dyn_metrics_benches::pool::{Contender, measure};
 /// Threads on the same metric.
 const THREADS: [usize; 2] = [1, 2];
 /// The operations in which the fallback differs.
-const FALLBACK_OPS: [Op; 4] = [Op::CounterInc, Op::CounterIncF64, Op::HistObserve, Op::CounterLabels];
+pub const FALLBACK_OPS: [Op; 4] = [Op::CounterInc, Op::CounterIncF64, Op::HistObserve, Op::CounterLabels];
 
 /// Measures every operation that was asked for.
 pub fn run(arguments: &Arguments, home: &Home) -> Vec<OpRow> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-use dyn_metrics_benches::bars::{OURS, RENDER_BARS, bar, verdict};
+use dyn_metrics_benches::bars::{BARS, CPP_BARS, OURS, RENDER_BARS, bar, verdict};
 use dyn_metrics_benches::rows::{OpRow, RenderRow, ops_tsv, render_tsv};
 use dyn_metrics_benches::table::{Table, short};
 
@@ -15,6 +15,8 @@ use crate::memory::Growth;
 #[derive(Default)]
 pub struct Results {
     pub ops: Vec<OpRow>,
+    /// Operations in C++.
+    pub cpp: Vec<OpRow>,
     pub render: Vec<RenderRow>,
     pub scrapes: Vec<RenderRow>,
     pub growth: Vec<Growth>,
@@ -23,10 +25,11 @@ pub struct Results {
 }
 
 impl Results {
-    /// Writes `rust.tsv`, `render.tsv` and `report.md`.
+    /// Writes `rust.tsv`, `cpp.tsv`, `render.tsv` and `report.md`.
     pub fn write(&self, out: &Path, report: &str) -> io::Result<()> {
         fs::create_dir_all(out)?;
         fs::write(out.join("rust.tsv"), ops_tsv(&self.ops))?;
+        fs::write(out.join("cpp.tsv"), ops_tsv(&self.cpp))?;
         let all: Vec<_> = self.render.iter().chain(&self.scrapes).cloned().collect();
         fs::write(out.join("render.tsv"), render_tsv(&all))?;
         fs::write(out.join("report.md"), report)
@@ -36,10 +39,13 @@ impl Results {
     pub fn report(&self) -> String {
         let mut text = machine();
         for (title, table) in [
-            ("Ratios to fetch_add, 1 thread", self.ratio_table(1)),
-            ("Ratios to fetch_add, 2 threads", self.ratio_table(2)),
-            ("Operations", self.ops_table()),
+            ("Ratios to fetch_add, 1 thread", ratio_table(&self.ops, 1)),
+            ("Ratios to fetch_add, 2 threads", ratio_table(&self.ops, 2)),
+            ("Operations", ops_table(&self.ops)),
             ("Bars", self.bars_table()),
+            ("C++: ratios to fetch_add, 1 thread", ratio_table(&self.cpp, 1)),
+            ("C++: ratios to fetch_add, 2 threads", ratio_table(&self.cpp, 2)),
+            ("C++: operations", ops_table(&self.cpp)),
             ("Rendering", render_table(&self.render)),
             ("Scrapes", render_table(&self.scrapes)),
             ("Memory of the exporter", self.growth_table()),
@@ -55,61 +61,22 @@ impl Results {
         text
     }
 
-    /// Contenders down, operations across: ratios of minima.
-    fn ratio_table(&self, threads: usize) -> Table {
-        let rows: Vec<_> = self.ops.iter().filter(|row| row.threads == threads).collect();
-        let ops = distinct(rows.iter().map(|row| row.op.as_str()));
-        let mut table = Table::new(&[&["contender"], &ops[..]].concat());
-        for contender in distinct(rows.iter().map(|row| row.contender.as_str())) {
-            let cell = |op: &&str| {
-                let row = rows.iter().find(|row| row.contender == contender && row.op == *op);
-                row.map_or("-".to_owned(), |row| short(row.ratio))
-            };
-            table.row(std::iter::once(contender.to_owned()).chain(ops.iter().map(cell)));
-        }
-        table
-    }
-
-    fn ops_table(&self) -> Table {
-        let heads = [
-            "operation",
-            "threads",
-            "contender",
-            "min ns",
-            "median ns",
-            "max ns",
-            "ratio",
-            "ratio of medians",
-        ];
-        let mut table = Table::new(&heads);
-        for row in &self.ops {
-            table.row([
-                row.op.clone(),
-                row.threads.to_string(),
-                row.contender.clone(),
-                short(row.ns.min),
-                short(row.ns.median),
-                short(row.ns.max),
-                short(row.ratio),
-                short(row.median_ratio),
-            ]);
-        }
-        table
-    }
-
     fn bars_table(&self) -> Table {
         let mut table =
             Table::new(&["what", "threads", "bar", "measured", "of medians", "private add", "verdict"]);
-        for (row, bar) in self.ops.iter().filter_map(|row| Some((row, bar(row)?))) {
-            table.row([
-                if row.contender == OURS { row.op.clone() } else { format!("{} (fallback)", row.op) },
-                row.threads.to_string(),
-                short(bar),
-                short(row.ratio),
-                short(row.median_ratio),
-                self.private_add(row).map_or("-".to_owned(), short),
-                verdict(row.ratio, bar),
-            ]);
+        for (prefix, rows, bars) in [("", &self.ops, &BARS[..]), ("C++: ", &self.cpp, &CPP_BARS)] {
+            for (row, bar) in rows.iter().filter_map(|row| Some((row, bar(bars, row)?))) {
+                let suffix = if row.contender == OURS { "" } else { " (fallback)" };
+                table.row([
+                    format!("{prefix}{}{suffix}", row.op),
+                    row.threads.to_string(),
+                    short(bar),
+                    short(row.ratio),
+                    short(row.median_ratio),
+                    private_add(rows, row).map_or("-".to_owned(), short),
+                    verdict(row.ratio, bar),
+                ]);
+            }
         }
         for (kind, series, bar) in RENDER_BARS {
             let ours = |row: &&RenderRow| (row.contender.as_str(), row.series) == (OURS, series);
@@ -132,14 +99,6 @@ impl Results {
             table.row(judged(what, "1", figures, verdict(ratio[0], bar)));
         }
         table
-    }
-
-    /// The ratio of an addition to a word of the thread's own, beside `row`: the least that can be asked for.
-    fn private_add(&self, row: &OpRow) -> Option<f64> {
-        let beside = |other: &&OpRow| {
-            (other.contender.as_str(), &other.op, other.threads) == ("thread-private", &row.op, row.threads)
-        };
-        self.ops.iter().find(beside).map(|other| other.ratio)
     }
 
     /// What is judged of scrapes: minima and medians, over those of what they are compared with.
@@ -187,6 +146,14 @@ fn judged(what: String, threads: &str, figures: [String; 3], verdict: String) ->
     [vec![what, threads.to_owned()], figures.to_vec(), vec!["-".to_owned(), verdict]].concat()
 }
 
+/// The ratio of an addition to a word of the thread's own, beside `row`: the least that can be asked for.
+fn private_add(rows: &[OpRow], row: &OpRow) -> Option<f64> {
+    let beside = |other: &&OpRow| {
+        (other.contender.as_str(), &other.op, other.threads) == ("thread-private", &row.op, row.threads)
+    };
+    rows.iter().find(beside).map(|other| other.ratio)
+}
+
 fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let mut seen = Vec::new();
     for name in names {
@@ -195,6 +162,40 @@ fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
         }
     }
     seen
+}
+
+/// Contenders down, operations across: ratios of minima.
+fn ratio_table(rows: &[OpRow], threads: usize) -> Table {
+    let rows: Vec<_> = rows.iter().filter(|row| row.threads == threads).collect();
+    let ops = distinct(rows.iter().map(|row| row.op.as_str()));
+    let mut table = Table::new(&[&["contender"], &ops[..]].concat());
+    for contender in distinct(rows.iter().map(|row| row.contender.as_str())) {
+        let cell = |op: &&str| {
+            let row = rows.iter().find(|row| row.contender == contender && row.op == *op);
+            row.map_or("-".to_owned(), |row| short(row.ratio))
+        };
+        table.row(std::iter::once(contender.to_owned()).chain(ops.iter().map(cell)));
+    }
+    table
+}
+
+fn ops_table(rows: &[OpRow]) -> Table {
+    let heads =
+        ["operation", "threads", "contender", "min ns", "median ns", "max ns", "ratio", "ratio of medians"];
+    let mut table = Table::new(&heads);
+    for row in rows {
+        table.row([
+            row.op.clone(),
+            row.threads.to_string(),
+            row.contender.clone(),
+            short(row.ns.min),
+            short(row.ns.median),
+            short(row.ns.max),
+            short(row.ratio),
+            short(row.median_ratio),
+        ]);
+    }
+    table
 }
 
 fn render_table(rows: &[RenderRow]) -> Table {

@@ -99,7 +99,7 @@ pub fn read_samples(text: &str, base: &str) -> Vec<OpRow> {
     groups.iter().flat_map(|(op, threads, samples)| op_rows(op, *threads, base, samples)).collect()
 }
 
-/// The text of `rust.tsv`; `ratio` is that of minima.
+/// The text of `rust.tsv` and `cpp.tsv`; `ratio` is that of minima.
 #[must_use]
 pub fn ops_tsv(rows: &[OpRow]) -> String {
     let mut text = format!("{OPS_HEADER}\n");

@@ -66,7 +66,9 @@ static void serve_all(const Metrics& metrics, int threads) {
   std::vector<std::thread> workers;
   for (int i = 0; i < threads; i++) {
     workers.emplace_back([&] {
-      for (int number = next++; number < 100; number = next++) serve(metrics, number % 2 == 0 ? "llama" : "gpt", number);
+      for (int number = next++; number < 100; number = next++) {
+        serve(metrics, number % 2 == 0 ? "llama" : "gpt", number);
+      }
     });
   }
   for (std::thread& worker : workers) worker.join();
@@ -92,7 +94,7 @@ int main() {
               << metrics.requests.with("gpt", "failed").value() << " failed\n"
               << registry.render();
   } catch (const dm::Error& error) {
-    // What can't be counted is no reason to stop: Registry::try_root() and its like give handles that work all the same.
+    // What can't be counted is no reason to stop: Registry::try_root() and its like give handles that work in any case.
     std::cerr << error.what() << '\n';
     return 1;
   }

@@ -45,7 +45,7 @@ class Cells {
   [[gnu::always_inline]] void add_one(std::uint32_t word) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_one(Place::of(raw_, word))) add_u64_cold(raw_, word, 1);
+      if (!sequence_add_one(Place::of(raw_, word))) add_u64_cold(raw_.cold, word, 1);
       return;
     }
 #endif
@@ -56,7 +56,7 @@ class Cells {
   [[gnu::always_inline]] void add_u64(std::uint32_t word, std::uint64_t n) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_u64(Place::of(raw_, word), n)) add_u64_cold(raw_, word, n);
+      if (!sequence_add_u64(Place::of(raw_, word), n)) add_u64_cold(raw_.cold, word, n);
       return;
     }
 #endif
@@ -67,7 +67,7 @@ class Cells {
   [[gnu::always_inline]] void add_f64(std::uint32_t word, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_f64(Place::of(raw_, word), x)) add_f64_cold(raw_, word, x);
+      if (!sequence_add_f64(Place::of(raw_, word), x)) add_f64_cold(raw_.cold, word, x);
       return;
     }
 #endif
@@ -79,8 +79,8 @@ class Cells {
   [[gnu::always_inline]] void observe(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
 #if DYNM_HAVE_SEQUENCES
     if (__builtin_expect(raw_.packed != 0, 1)) {
-      if (!sequence_add_one(Place::of(raw_, bucket))) return observe_cold(raw_, bucket, sum, x);
-      if (!sequence_add_f64(Place::of(raw_, sum), x)) add_f64_cold(raw_, sum, x);
+      if (!sequence_add_one(Place::of(raw_, bucket))) return observe_cold(raw_.cold, bucket, sum, x);
+      if (!sequence_add_f64(Place::of(raw_, sum), x)) add_f64_cold(raw_.cold, sum, x);
       return;
     }
 #endif
@@ -103,19 +103,21 @@ class Cells {
     add_f64_shared(sum, x);
   }
 
-  // Where this CPU has no block yet.
-  [[gnu::cold, gnu::noinline]] static void add_u64_cold(const dynm_cells& cells, std::uint32_t word,
+  // Where this CPU has no block yet. Only what the library needs is handed over, in a register: handles whose address
+  // is never taken need no memory.
+  [[gnu::cold, gnu::noinline]] static void add_u64_cold(const void* cold, std::uint32_t word,
                                                         std::uint64_t n) noexcept {
+    const dynm_cells cells = {nullptr, 0, nullptr, cold};
     dynm_cells_add_u64_cold(&cells, word, n);
   }
-  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const dynm_cells& cells, std::uint32_t word,
-                                                        double x) noexcept {
+  [[gnu::cold, gnu::noinline]] static void add_f64_cold(const void* cold, std::uint32_t word, double x) noexcept {
+    const dynm_cells cells = {nullptr, 0, nullptr, cold};
     dynm_cells_add_f64_cold(&cells, word, x);
   }
-  [[gnu::cold, gnu::noinline]] static void observe_cold(const dynm_cells& cells, std::uint32_t bucket,
-                                                        std::uint32_t sum, double x) noexcept {
-    dynm_cells_add_u64_cold(&cells, bucket, 1);
-    dynm_cells_add_f64_cold(&cells, sum, x);
+  [[gnu::cold, gnu::noinline]] static void observe_cold(const void* cold, std::uint32_t bucket, std::uint32_t sum,
+                                                        double x) noexcept {
+    add_u64_cold(cold, bucket, 1);
+    add_f64_cold(cold, sum, x);
   }
 
   dynm_cells raw_{};

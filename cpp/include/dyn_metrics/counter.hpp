@@ -39,8 +39,8 @@ class FloatCounter {
   /// Adds 1. As every update.
   [[gnu::always_inline]] void inc() const noexcept { cells_.add_f64(0, 1.0); }
 
-  /// Adds `amount`. Negative, infinite and NaN amounts are dropped and counted (dyn_metrics_updates_dropped_total). As every
-  /// update.
+  /// Adds `amount`. Negative, infinite and NaN amounts are dropped and counted (dyn_metrics_updates_dropped_total). As
+  /// every update.
   [[gnu::always_inline]] void inc_by(double amount) const noexcept {
     // Doubles from +0 to the largest finite one are the lowest as bits: one comparison.
     if (__builtin_expect(detail::bits_of(amount) < detail::infinity_bits, 1)) {

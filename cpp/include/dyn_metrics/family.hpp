@@ -27,11 +27,17 @@ inline constexpr bool
 inline constexpr std::size_t most_values = DYNM_MAX_LABELS + 1;
 
 // The values of labels, in order.
-struct Values {
+class Values {
+ public:
   Values(const std::string_view* first, std::size_t size) noexcept
-      : list(first), count(size < most_values ? size : most_values) {}
-  const std::string_view* list;
-  std::size_t count;
+      : first_(first), size_(size < most_values ? size : most_values) {}
+  const std::string_view* data() const noexcept { return first_; }
+  std::size_t size() const noexcept { return size_; }
+  std::string_view operator[](std::size_t at) const noexcept { return first_[at]; }
+
+ private:
+  const std::string_view* first_;
+  std::size_t size_;
 };
 
 // The values of labels from any list.
@@ -90,16 +96,19 @@ class FamilyCore {
   const std::vector<std::string>& names() const noexcept { return names_; }
 
   // The series with these values, if they were asked for before.
-  [[gnu::always_inline]] const M* known(Values values) const noexcept { return cache_.find(values.list, values.count); }
+  template <class Views>
+  [[gnu::always_inline]] const M* known(const Views& values) const noexcept {
+    return cache_.find(values);
+  }
 
   // The series with these values, found or made. On failure a handle that counts privately, the same for all: memory
   // must not grow with look-ups.
   [[gnu::cold, gnu::noinline]] Failure with(Values values, M& handle) noexcept {
     std::array<dynm_str, most_values> texts;
     const dynm_metric* metric = nullptr;
-    for (std::size_t i = 0; i < values.count; i++) texts[i] = {values.list[i].data(), values.list[i].size()};
+    for (std::size_t i = 0; i < values.size(); i++) texts[i] = {values[i].data(), values[i].size()};
     std::uint64_t number = 0;
-    Failure failure = Failure::of(::dynm_family_look_up(raw_, texts.data(), values.count, &metric, &number));
+    Failure failure = Failure::of(::dynm_family_look_up(raw_, texts.data(), values.size(), &metric, &number));
     if (failure.happened()) {
       const dynm_metric* first_one = nullptr;
       if (!instead_.compare_exchange_strong(first_one, metric, std::memory_order_acq_rel)) metric = first_one;
@@ -107,7 +116,7 @@ class FamilyCore {
     handle = Access::of<M>(metric);
     // A new segment's number: handles of the one that it has replaced are forgotten. Not the series beyond the family's
     // limit, since the library counts each look-up that is refused.
-    if (number != 0) cache_.insert(values.list, values.count, handle, number);
+    if (number != 0) cache_.insert(values, handle, number);
     return failure;
   }
 
@@ -116,10 +125,10 @@ class FamilyCore {
     return guarded([&] {
       std::vector<std::string> texts;
       std::vector<const char*> pointers;
-      for (std::size_t i = 0; i < values.count; i++) {
-        Failure failure = check_text(values.list[i], "values");
+      for (std::size_t i = 0; i < values.size(); i++) {
+        Failure failure = check_text(values[i], "values");
         if (failure.happened()) return failure;
-        texts.emplace_back(values.list[i]);
+        texts.emplace_back(values[i]);
       }
       for (const std::string& text : texts) pointers.push_back(text.c_str());
       return Failure::of(::dynm_family_find(raw_, pointers.data(), pointers.size(), &metric));
@@ -163,12 +172,11 @@ class Family {
   /// of values, no space) is a handle that counts privately, one for all such look-ups.
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
   [[gnu::always_inline]] M with(const Texts&... values) const noexcept {
-    const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
-    return look_up({list.data(), list.size()});
+    return look_up(std::array<std::string_view, sizeof...(Texts)>{std::string_view(values)...});
   }
   /// The same, for with({"llama", "ok"}).
   [[gnu::always_inline]] M with(std::initializer_list<std::string_view> values) const noexcept {
-    return look_up({values.begin(), values.size()});
+    return look_up(detail::Values(values.begin(), values.size()));
   }
   /// The same, for a list: std::vector<std::string>, std::array<std::string_view, 2>, ...
   template <class List, std::enable_if_t<detail::is_texts<List>, int> = 0>
@@ -182,7 +190,8 @@ class Family {
   }
 
   /// As with(), and says why when the handle is private. Cost: after a failure memory for its message. Errors:
-  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was not registered).
+  /// DYNM_LABELS, DYNM_UTF8, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO, DYNM_NULL (a family that was
+  /// not registered).
   template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
   Result<M> try_with(const Texts&... values) const noexcept {
     const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
@@ -223,14 +232,23 @@ class Family {
   friend class Registry;
   explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
 
-  [[gnu::always_inline]] M look_up(detail::Values values) const noexcept {
-    const M* const known = core_ == nullptr ? &instead_ : core_->known(values);
-    return __builtin_expect(known != nullptr, 1) ? *known : look_up_new(values);
+  template <class Views>
+  [[gnu::always_inline]] M look_up(const Views& values) const noexcept {
+    const M* known = core_ == nullptr ? &instead_ : core_->known(values);
+    if (__builtin_expect(known != nullptr, 1)) return *known;
+    const Views copy = values;  // so that those that are known stay in registers
+    Room room;
+    return *look_up_new({copy.data(), copy.size()}, room);
   }
 
-  [[gnu::cold, gnu::noinline]] M look_up_new(detail::Values values) const noexcept {
-    M handle = instead_;
-    core_->with(values, handle);
+  // Room for a handle: one that is returned by a call would be in memory also where no call is made.
+  struct Room {
+    alignas(M) unsigned char bytes[sizeof(M)];
+  };
+
+  [[gnu::cold, gnu::noinline]] const M* look_up_new(detail::Values values, Room& room) const noexcept {
+    M* const handle = new (room.bytes) M(instead_);
+    core_->with(values, *handle);
     return handle;
   }
 

@@ -7,8 +7,6 @@
 #ifndef DYN_METRICS_SERIES_CACHE_HPP
 #define DYN_METRICS_SERIES_CACHE_HPP
 
-#include <sys/auxv.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
@@ -20,90 +18,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "label_values.hpp"
+
 namespace dyn_metrics::detail {
-
-// Comparing and hashing of label values.
-namespace label_values {
-
-inline constexpr std::uint64_t multiplier = 0x9e3779b97f4a7c15u;
-// Values up to this long are compared by the words that cover them, and kept in the entry itself.
-inline constexpr std::size_t most_short = 32;
-
-[[gnu::always_inline]] inline std::uint64_t word(const char* bytes) noexcept {
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof word);
-  return word;
-}
-
-[[gnu::always_inline]] inline std::uint64_t half_word(const char* bytes) noexcept {
-  std::uint32_t word;
-  std::memcpy(&word, bytes, sizeof word);
-  return word;
-}
-
-[[gnu::always_inline]] inline std::uint64_t byte(const char* bytes) noexcept {
-  return static_cast<unsigned char>(*bytes);
-}
-
-// Mixes two words into one: the halves of their product.
-[[gnu::always_inline]] inline std::uint64_t fold(std::uint64_t a, std::uint64_t b) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-// Whether two texts of the same length are equal. Compares words that overlap in the middle: a call costs more than all
-// the rest.
-[[gnu::always_inline]] inline bool equal(const char* a, const char* b, std::size_t len) noexcept {
-  const auto differs = [=](std::size_t at) { return word(a + at) ^ word(b + at); };
-  if (len > most_short) return std::memcmp(a, b, len) == 0;
-  if (len > 16) return (differs(0) | differs(8) | differs(len - 16) | differs(len - 8)) == 0;
-  if (len >= 8) return (differs(0) | differs(len - 8)) == 0;
-  if (len >= 4) return half_word(a) == half_word(b) && half_word(a + len - 4) == half_word(b + len - 4);
-  return len == 0 || (a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]);
-}
-
-// All bytes of a long value but the last ones.
-inline std::uint64_t fold_all(const char* bytes, std::size_t len, std::uint64_t salt) noexcept {
-  std::uint64_t hash = salt;
-  for (std::size_t at = 0; at + 8 <= len; at += 8) hash = fold(hash ^ word(bytes + at), salt ^ multiplier);
-  return hash;
-}
-
-// Two words that equal values have in common.
-[[gnu::always_inline]] inline std::pair<std::uint64_t, std::uint64_t> sketch(std::string_view value,
-                                                                             std::uint64_t salt) noexcept {
-  const char* const bytes = value.data();
-  const std::size_t len = value.size();
-  if (len > most_short) return {fold_all(bytes, len, salt), word(bytes + len - 8)};
-  if (len > 16) {
-    return {word(bytes) ^ fold(word(bytes + 8) ^ salt, word(bytes + len - 16) ^ multiplier), word(bytes + len - 8)};
-  }
-  if (len >= 8) return {word(bytes), word(bytes + len - 8)};
-  if (len >= 4) return {half_word(bytes), half_word(bytes + len - 4)};
-  if (len == 0) return {0, 0};
-  return {byte(bytes) | byte(bytes + len / 2) << 8, byte(bytes + len - 1)};
-}
-
-// A hash of all values. Those of the values don't wait for one another.
-[[gnu::always_inline]] inline std::uint32_t hash(std::uint64_t salt, const std::string_view* values,
-                                                 std::size_t count) noexcept {
-  std::uint64_t hash = 0;
-  for (std::size_t at = 0; at < count; at++) {
-    const auto [first, last] = sketch(values[at], salt);
-    hash ^= fold(first ^ salt, last ^ (salt << 32 | salt >> 32) ^ values[at].size());
-    salt += multiplier << 1;
-  }
-  return static_cast<std::uint32_t>(hash ^ hash >> 32);
-}
-
-// A number that the kernel draws for each process, so that nobody can choose values whose hashes collide.
-inline std::uint64_t seed() noexcept {
-  const auto* const random = reinterpret_cast<const char*>(getauxval(AT_RANDOM));
-  return multiplier ^ (random == nullptr ? 0 : fold(word(random) ^ multiplier, word(random + 8) ^ multiplier));
-}
-
-}  // namespace label_values
 
 // Handles by label values. Any thread may use it at any time, and forked children; in signal handlers find() alone.
 //
@@ -114,7 +31,7 @@ class SeriesCache {
 
  public:
   // limit: most entries of a table. Allocates at the first insert() only.
-  explicit SeriesCache(std::size_t limit) noexcept : seed_(label_values::seed()), limit_(limit) {}
+  explicit SeriesCache(std::size_t limit) noexcept : limit_(limit) {}
   SeriesCache(const SeriesCache&) = delete;
   SeriesCache& operator=(const SeriesCache&) = delete;
 
@@ -129,33 +46,36 @@ class SeriesCache {
   }
 
   // The handle of the series with these values, or null when it is not remembered. Valid as long as the cache. Writes
-  // nothing.
-  [[gnu::always_inline]] const Handle* find(const std::string_view* values, std::size_t count) const noexcept {
+  // nothing. Views has data() and size().
+  //
+  // In line is what most look-ups need: one or two short values, in the slot where they belong.
+  template <class Views>
+  [[gnu::always_inline]] const Handle* find(const Views& values) const noexcept {
     const Table* const table = table_.load(std::memory_order_acquire);  // pairs with: replace()
     if (__builtin_expect(table == nullptr, 0)) return nullptr;
-    const std::uint32_t hash = label_values::hash(seed_, values, count);
-    for (std::size_t step = 0; step < probes; step++) {
-      const Entry* const entry = table->slot(hash, step).load(std::memory_order_acquire);  // pairs with: Table::put()
-      if (entry == nullptr) return nullptr;
-      if (entry->hash == hash && entry->is_of(values, count)) return &entry->handle;
-    }
-    return nullptr;
+    if (__builtin_expect(!is_near(values), 0)) return search(*table, values);
+    const Near ends(values);
+    const Entry* const entry =
+        table->slot(ends.hash(values, secrets_), 0).load(std::memory_order_acquire);  // pairs with: Table::put()
+    if (__builtin_expect(entry == nullptr, 0)) return nullptr;
+    return __builtin_expect(entry->is_near(ends, values), 1) ? &entry->handle : search(*table, values);
   }
 
   // Remembers a handle, unless the cache is full or there is no memory for it.
   //
   // A generation is the number of the segment that the handle belongs to, if segments may be replaced: a higher one
   // makes the cache forget all handles of lower ones, and what is older than the cache is not remembered.
-  void insert(const std::string_view* values, std::size_t count, const Handle& handle,
-              std::uint64_t generation = 0) noexcept {
+  template <class Views>
+  void insert(const Views& values, const Handle& handle, std::uint64_t generation = 0) noexcept {
     Table* table = of_generation(generation);
-    if (table == nullptr || find(values, count) != nullptr) return;
-    std::unique_ptr<Entry> entry = Entry::make(label_values::hash(seed_, values, count), values, count, handle);
+    if (table == nullptr || find(values) != nullptr) return;
+    const std::uint64_t hash = hash_of(values.data(), values.size());
+    std::unique_ptr<Entry> entry = Entry::make(hash, values.data(), values.size(), handle);
     // What finds no slot in a table that was enlarged for it shares its hash with too many others.
     for (int round = 0; entry != nullptr && table != nullptr && round < 3; round++) {
       const std::size_t used = table->used.load(std::memory_order_relaxed);
       if (table->generation != generation || used >= limit_) return;
-      if (2 * used <= table->mask) {
+      if (2 * used <= table->mask && (round == 2 || table->is_roomy(used, hash))) {
         if (table->put(entry.get())) return list(entry.release());
         if (table->mask > 16 * std::max(used, first_slots)) return;
       }
@@ -166,58 +86,125 @@ class SeriesCache {
  private:
   static constexpr std::size_t probes = 8;        // slots looked at before a look-up is given up
   static constexpr std::size_t first_slots = 32;  // of the first table
-  static constexpr std::size_t near = 2;          // values that an entry keeps itself
+  static constexpr std::size_t small = 1024;      // slots: a table that fits into the nearest cache
+  static constexpr std::size_t near = 2;          // values that an entry keeps itself, if they are short
+  static constexpr std::uint16_t absent = 0xffff, elsewhere = 0xfffe;  // in place of a length
+
+  struct Entry;
+  struct Table;
+
+  // Values, for the functions that take anything with data() and size().
+  struct View {
+    const std::string_view* list;
+    std::size_t count;
+    const std::string_view* data() const noexcept { return list; }
+    std::size_t size() const noexcept { return count; }
+  };
+
+  // Whether an entry keeps such values itself.
+  template <class Views>
+  [[gnu::always_inline]] static bool is_near(const Views& values) noexcept {
+    return values.size() <= near && (values.size() < 1 || values.data()[0].size() <= label_values::most_short) &&
+           (values.size() < 2 || values.data()[1].size() <= label_values::most_short);
+  }
+
+  // The ends of such values. By hand: compilers keep a loop and go through memory, though the number is known.
+  struct Near {
+    label_values::Ends ends[near];
+
+    template <class Views>
+    [[gnu::always_inline]] explicit Near(const Views& values) noexcept {
+      if (values.size() > 0) ends[0] = label_values::Ends::of(values.data()[0]);
+      if (values.size() > 1) ends[1] = label_values::Ends::of(values.data()[1]);
+    }
+
+    template <class Views>
+    [[gnu::always_inline]] std::uint64_t hash(const Views& values, const label_values::Secret* secrets) const noexcept {
+      std::uint64_t hash = 0;
+      if (values.size() > 0) hash ^= ends[0].hash(values.data()[0], secrets[0]);
+      if (values.size() > 1) hash ^= ends[1].hash(values.data()[1], secrets[1]);
+      return hash;
+    }
+  };
+
+  std::uint64_t hash_of(const std::string_view* values, std::size_t count) const noexcept {
+    const View view{values, count};
+    if (is_near(view)) return Near(view).hash(view, secrets_);
+    std::uint64_t hash = count;
+    for (std::size_t at = 0; at < count; at++) {
+      hash = label_values::fold(hash ^ label_values::hash_of_long(values[at], secrets_[0]), secrets_[1].first);
+    }
+    return hash;
+  }
+
+  // Looks at all the slots where such values may be. By value: then those of the caller may stay in registers.
+  template <class Views>
+  [[gnu::noinline]] const Handle* search(const Table& table, Views values) const noexcept {
+    const std::uint64_t hash = hash_of(values.data(), values.size());
+    for (std::size_t step = 0; step < probes; step++) {
+      const Entry* const entry = table.slot(hash, step).load(std::memory_order_acquire);  // pairs with: Table::put()
+      if (entry == nullptr) return nullptr;
+      if (entry->hash != static_cast<std::uint32_t>(hash)) continue;
+      if (entry->is_of(values.data(), values.size())) return &entry->handle;
+    }
+    return nullptr;
+  }
 
   // A handle and the values it was asked for by: for one or two short ones all in two neighbouring cache lines (with
   // handles up to 40 bytes), since among many series it is the cache misses that cost.
   struct alignas(64) Entry {
-    Entry(std::uint32_t of, const Handle& kept) noexcept : hash(of), handle(kept) {}
+    Entry(std::uint64_t of, const Handle& kept) noexcept : hash(static_cast<std::uint32_t>(of)), handle(kept) {}
 
-    std::uint32_t hash;
+    const std::uint32_t hash;  // the lower half, which is all that tables need
     std::uint16_t len[near] = {absent, absent};
-    char bytes[near][label_values::most_short] = {};
+    label_values::Words words[near];
+    const Handle handle;
     // What has no place there, or null: how many values, their lengths; then their bytes one after the other.
     std::unique_ptr<std::uint16_t[]> rest;
-    Handle handle;
     Entry* next = nullptr;  // the entry made before; for the end
 
-    static constexpr std::uint16_t absent = 0xffff;
-
-    static std::unique_ptr<Entry> make(std::uint32_t hash, const std::string_view* values, std::size_t count,
+    static std::unique_ptr<Entry> make(std::uint64_t hash, const std::string_view* values, std::size_t count,
                                        const Handle& handle) noexcept {
       std::size_t bytes = 0;
-      bool is_far = count > near;
       for (std::size_t at = 0; at < count; at++) {
-        if (values[at].size() >= absent) return nullptr;
+        if (values[at].size() >= elsewhere) return nullptr;
         bytes += values[at].size();
-        is_far = is_far || values[at].size() > label_values::most_short;
       }
-      if (count >= absent) return nullptr;
+      if (count >= elsewhere) return nullptr;
       std::unique_ptr<Entry> entry(new (std::nothrow) Entry(hash, handle));
       if (entry == nullptr) return nullptr;
-      for (std::size_t at = 0; at < count && at < near; at++) {
-        entry->len[at] = static_cast<std::uint16_t>(values[at].size());
-        copy(entry->bytes[at], values[at].substr(0, label_values::most_short));
+      if (SeriesCache::is_near(View{values, count})) {
+        for (std::size_t at = 0; at < count; at++) {
+          entry->len[at] = static_cast<std::uint16_t>(values[at].size());
+          entry->words[at] = label_values::Words::of(values[at]);
+        }
+        return entry;
       }
-      if (is_far) {
-        entry->rest.reset(new (std::nothrow) std::uint16_t[1 + count + (bytes + 1) / 2]);
-        if (entry->rest == nullptr) return nullptr;
-        entry->keep(values, count);
-      }
+      entry->len[0] = elsewhere;
+      entry->rest.reset(new (std::nothrow) std::uint16_t[1 + count + (bytes + 1) / 2]);
+      if (entry->rest == nullptr) return nullptr;
+      entry->keep(values, count);
       return entry;
     }
 
-    [[gnu::always_inline]] bool is_of(const std::string_view* values, std::size_t count) const noexcept {
-      for (std::size_t at = 0; at < near; at++) {
-        if (!(at < count ? is_near(at, values[at]) : len[at] == absent)) return false;
-      }
-      return rest == nullptr ? count <= near : is_rest_of(values, count);
+    // Whether these are its values, which are few and short.
+    template <class Views>
+    [[gnu::always_inline]] bool is_near(const Near& other, const Views& values) const noexcept {
+      return is_near_at(0, other, values) && is_near_at(1, other, values);
+    }
+
+    bool is_of(const std::string_view* values, std::size_t count) const noexcept {
+      const View view{values, count};
+      if (rest != nullptr) return is_rest_of(values, count);
+      return SeriesCache::is_near(view) && is_near(Near(view), view);
     }
 
    private:
-    [[gnu::always_inline]] bool is_near(std::size_t at, std::string_view value) const noexcept {
-      if (len[at] != value.size()) return false;
-      return value.size() > label_values::most_short || label_values::equal(bytes[at], value.data(), value.size());
+    template <class Views>
+    [[gnu::always_inline]] bool is_near_at(std::size_t at, const Near& other, const Views& values) const noexcept {
+      if (values.size() <= at) return len[at] == absent;
+      const std::size_t size = values.data()[at].size();
+      return len[at] == size && words[at].are_of(values.data()[at], other.ends[at]);
     }
 
     static void copy(char* to, std::string_view text) noexcept {
@@ -238,14 +225,14 @@ class SeriesCache {
       if (rest[0] != count) return false;
       const char* text = reinterpret_cast<const char*>(&rest[1 + count]);
       for (std::size_t at = 0; at < count; at++) {
-        if (rest[1 + at] != values[at].size() || !label_values::equal(text, values[at].data(), rest[1 + at])) {
-          return false;
-        }
+        if (std::string_view(text, rest[1 + at]) != values[at]) return false;
         text += rest[1 + at];
       }
       return true;
     }
   };
+
+  static_assert(sizeof(Handle) > 40 || sizeof(Entry) <= 128);
 
   struct Table {
     std::size_t mask;
@@ -263,8 +250,14 @@ class SeriesCache {
     Table(std::size_t last, std::unique_ptr<std::atomic<Entry*>[]> made, std::uint64_t of) noexcept
         : mask(last), slots(std::move(made)), generation(of) {}
 
-    [[gnu::always_inline]] std::atomic<Entry*>& slot(std::uint32_t hash, std::size_t step) const noexcept {
+    [[gnu::always_inline]] std::atomic<Entry*>& slot(std::uint64_t hash, std::size_t step) const noexcept {
       return slots[(hash + step) & mask];
+    }
+
+    // Whether another entry with this hash can lie where it is looked for first, or that would cost too much. Small
+    // tables cost little.
+    bool is_roomy(std::size_t entries, std::uint64_t hash) const noexcept {
+      return mask >= std::min(small, 32 * entries) || slot(hash, 0).load(std::memory_order_relaxed) == nullptr;
     }
 
     // Puts an entry into the first free slot of its window; false when there is none.
@@ -320,7 +313,7 @@ class SeriesCache {
   }
 
   std::atomic<Table*> table_{nullptr};
-  const std::uint64_t seed_;
+  const label_values::Secret secrets_[near] = {label_values::Secret::of(0), label_values::Secret::of(1)};
   const std::size_t limit_;
   std::atomic<Entry*> entries_{nullptr};  // all that any table has or had, newest first
 };

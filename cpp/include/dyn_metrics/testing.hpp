@@ -59,8 +59,8 @@ class FakeRegistry : public Registry {
   bool has(std::string_view name, const std::vector<Label>& labels = {}) const {
     return read<bool>(name, labels, [](const FamilyView&, const SeriesView&) { return true; }).has_value();
   }
-  /// The value of a counter or gauge, durations in seconds; of an info 1. Nothing when there is no such series, here and
-  /// below.
+  /// The value of a counter or gauge, durations in seconds; of an info 1. Nothing when there is no such series, here
+  /// and below.
   std::optional<double> value(std::string_view name, const std::vector<Label>& labels = {}) const {
     return read<double>(name, labels, [](const FamilyView& family, const SeriesView& series) {
       const Kind kind = family.kind();
@@ -108,8 +108,8 @@ class FakeRegistry : public Registry {
   /// Ends fail_registrations().
   void allow_registrations() noexcept { refuse(DYNM_OK); }
 
-  /// Fills the segment, so that nothing more can be registered: DYNM_FULL, and families can make no series any more. For
-  /// good. Leaves a family fake_registry_filler_total.
+  /// Fills the segment, so that nothing more can be registered: DYNM_FULL, and families can make no series any more.
+  /// For good. Leaves a family fake_registry_filler_total.
   void fill() {
     const auto filler = try_family<Counter>(Options("fake_registry_filler_total").max_series(1U << 30), {"value"});
     std::size_t made = 0;

@@ -9,7 +9,8 @@ use dyn_metrics_layout::header::{self, Header};
 
 use dyn_metrics_tests::servers::have;
 
-use crate::library::{assert_done, compiler, directory, here, linked, program};
+use crate::cells::{built, compilers};
+use crate::library::{assert_done, compiler, directory, here, linked, program, shared_object};
 
 #[test]
 fn a_c_program_uses_every_function() {
@@ -114,12 +115,12 @@ fn the_header_compiles_as_c11_and_as_cpp17() {
     }
 }
 
-/// The system calls between the two marks.
-fn trace(times: &str, warm_up: &str) -> Vec<String> {
+/// The system calls between the two marks of a program.
+fn trace(program: &Path, times: &str, warm_up: &str) -> Vec<String> {
     let directory = directory();
     let log = directory.path().join("trace");
     let mut command = Command::new("strace");
-    command.arg("-f").arg("-o").arg(&log).arg(program(directory.path(), "steady"));
+    command.arg("-f").arg("-o").arg(&log).arg(program);
     assert_done(command.arg(directory.path().join("s")).args([times, warm_up]));
     let text = fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -127,13 +128,10 @@ fn trace(times: &str, warm_up: &str) -> Vec<String> {
     lines[mark("begins") + 1..mark("ends")].iter().map(|line| (*line).to_owned()).collect()
 }
 
-#[test]
-fn a_million_updates_of_each_kind_make_no_system_call() {
-    if !have("strace") {
-        return;
-    }
+/// A million updates of each kind make no system call, the first ones do.
+fn assert_steady(program: &Path) {
     let clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    let mut between = trace("1000000", "yes");
+    let mut between = trace(program, "1000000", "yes");
     if !["tsc", "kvm-clock", "arch_sys_counter"]
         .contains(&fs::read_to_string(clock).unwrap_or_default().trim())
     {
@@ -141,5 +139,57 @@ fn a_million_updates_of_each_kind_make_no_system_call() {
     }
     assert_eq!(between, Vec::<String>::new());
     // Without the warm-up the first ones do: the tracer would see it.
-    assert!(!trace("10", "no").is_empty());
+    assert!(!trace(program, "10", "no").is_empty());
+}
+
+#[test]
+fn a_million_updates_of_each_kind_make_no_system_call() {
+    if !have("strace") {
+        return;
+    }
+    let directory = directory();
+    assert_steady(&program(directory.path(), "steady"));
+    for name in compilers() {
+        assert_steady(&built(name, directory.path(), &format!("{name}-steady"), &["steady.cpp"], &["-O2"]));
+    }
+}
+
+/// What `command` prints, word by word.
+fn words(command: &mut Command) -> Vec<String> {
+    let text = String::from_utf8(assert_done(command).stdout).unwrap();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_program_that_updates_needs_the_header_and_the_shared_object_alone() {
+    let (directory, library) = (directory(), shared_object());
+    for name in compilers() {
+        // Not even the C++ library, but for what every function of C++ may need.
+        let object = directory.path().join(format!("{name}.o"));
+        let source = here().join("tests/cpp/updates.cpp");
+        assert_done(compiler(name, "-std=c++17").args(["-O2", "-c"]).arg(&source).arg("-o").arg(&object));
+        let mut wanted = words(Command::new("nm").args(["-u", "-P"]).arg(&object));
+        wanted.retain(|symbol| symbol != "U" && symbol != "_GLOBAL_OFFSET_TABLE_");
+        assert!(wanted.iter().any(|symbol| symbol == "dynm_cells_add_u64_cold"), "{wanted:?}");
+        let runtime = ["__gxx_personality_v0", "__cxa_", "_Unwind_Resume", "_ZSt9terminatev"];
+        let is_runtime = |symbol: &String| runtime.iter().any(|start| symbol.starts_with(start));
+        wanted.retain(|symbol| !symbol.starts_with("dynm_") && !is_runtime(symbol));
+        assert_eq!(wanted, Vec::<String>::new(), "{name}");
+
+        let program = directory.path().join(name);
+        let mut command = compiler(name, "-std=c++17");
+        command.args(["-O2", "-DWHOLE_PROGRAM"]).arg(&source).arg("-o").arg(&program).arg("-L").arg(&library);
+        assert_done(command.arg("-ldyn_metrics").arg(format!("-Wl,-rpath,{}", library.display())));
+        assert_done(Command::new(&program).arg(directory.path().join(format!("{name}-segment"))));
+        let needed = words(Command::new("readelf").arg("-d").arg(&program));
+        let needed: Vec<&str> =
+            needed.iter().filter_map(|word| word.strip_prefix('[')?.strip_suffix(']')).collect();
+        let usual = ["libstdc++.so", "libm.so", "libgcc_s.so", "libc.so", "ld-linux"];
+        let is_usual =
+            |name: &&str| usual.iter().any(|start| name.starts_with(start)) || name.starts_with('/');
+        assert_eq!(
+            needed.into_iter().filter(|name| !is_usual(name)).collect::<Vec<_>>(),
+            ["libdyn_metrics.so.0"]
+        );
+    }
 }

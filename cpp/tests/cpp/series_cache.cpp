@@ -1,6 +1,7 @@
 // Handles by label values: series_cache [times]
 #include "dyn_metrics/series_cache.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -18,11 +19,11 @@ namespace {
 using Cache = SeriesCache<std::size_t>;
 
 const std::size_t* find(const Cache& cache, std::vector<std::string_view> values) {
-  return cache.find(values.data(), values.size());
+  return cache.find(values);
 }
 
 void insert(Cache& cache, std::vector<std::string_view> values, std::size_t handle, std::uint64_t generation = 0) {
-  cache.insert(values.data(), values.size(), handle, generation);
+  cache.insert(values, handle, generation);
 }
 
 bool holds(const std::size_t* found, std::size_t expected) { return found != nullptr && *found == expected; }
@@ -56,17 +57,20 @@ void values_of_every_length_are_told_apart() {
 
 // By themselves: in the cache a hash tells most of them apart before.
 void texts_that_differ_in_a_byte_are_not_equal() {
-  using dyn_metrics::detail::label_values::equal;
-  using dyn_metrics::detail::label_values::hash;
+  namespace values = dyn_metrics::detail::label_values;
+  const values::Secret one_secret = values::Secret::of(0), other_secret = values::Secret::of(1);
   for (std::size_t len = 0; len < 100; len++) {
     const std::string one(len, 'a');
-    CHECK(equal(one.data(), std::string(one).data(), len));
+    const bool is_short = len <= values::most_short;
+    const auto hash = [&](std::string_view text, const values::Secret& secret) {
+      return is_short ? values::Ends::of(text).hash(text, secret) : values::hash_of_long(text, secret);
+    };
+    if (is_short) CHECK(values::Words::of(one).are_of(one, values::Ends::of(one)));
     for (std::size_t change = 0; change < len; change++) {
       std::string other = one;
       other[change] = 'b';
-      CHECK(!equal(one.data(), other.data(), len));
-      const std::string_view a = one, b = other;
-      CHECK(hash(7, &a, 1) != hash(7, &b, 1) && hash(7, &a, 1) != hash(8, &a, 1));
+      if (is_short) CHECK(!values::Words::of(one).are_of(other, values::Ends::of(other)));
+      CHECK(hash(one, one_secret) != hash(other, one_secret) && hash(one, one_secret) != hash(one, other_secret));
     }
   }
 }
@@ -163,8 +167,8 @@ void costs() {
   for (int slice = 0; slice < 30; slice++) {
     const double start = now();
     for (int n = 0; n < times; n++) {
-      const std::string_view values[] = {models[n % 2], "ok"};
-      if (slice % 2 == 0) sum += *cache.find(values, 2);
+      const std::array<std::string_view, 2> values{models[n % 2], "ok"};
+      if (slice % 2 == 0) sum += *cache.find(values);
       if (slice % 2 == 1) word.fetch_add(1, std::memory_order_relaxed);
     }
     least[slice % 2] = std::min(least[slice % 2], (now() - start) / times);

@@ -1,18 +1,14 @@
-#include <dyn_metrics.h>
-#include <cstdio>
+#include <dyn_metrics.hpp>
+
+#include <iostream>
 
 int main() {
-  const dynm_registry *root;
-  const dynm_metric *requests;
-  char *text;
-  dynm_metric_options options = dynm_metric_options_init(DYNM_COUNTER_U64, "outside_requests_total", "Requests");
-  if (dynm_root(&root) != DYNM_OK || dynm_register(root, &options, &requests) != DYNM_OK) {
-    std::fprintf(stderr, "%s\n", dynm_last_error());
+  try {
+    const auto root = dyn_metrics::Registry::root();
+    root.counter("outside_requests_total", "Requests").inc_by(3);
+    std::cout << root.render();
+  } catch (const dyn_metrics::Error& error) {
+    std::cerr << error.what() << "\n";
     return 1;
   }
-  dynm_counter_add_u64(requests, 3);
-  if (dynm_render(root, &text, nullptr) != DYNM_OK) return 1;
-  std::fputs(text, stdout);
-  dynm_free(text);
-  return 0;
 }

@@ -1,3 +1,3 @@
-#include <dyn_metrics.h>
+#include <dyn_metrics.hpp>
 
-extern "C" const char *plugin_version() { return dynm_version(); }
+extern "C" void count() { dyn_metrics::Registry::root().counter("plugin_calls_total").inc(); }

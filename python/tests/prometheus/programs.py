@@ -83,7 +83,7 @@ def segment() -> Iterator[Segment]:
 def exposition() -> Callable[[pathlib.Path], str]:
     """What the exporter, a program without Python, serves of a segment."""
     root = pathlib.Path(__file__).parents[3]
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    target = root / os.environ.get("CARGO_TARGET_DIR", "target")
     subprocess.run(["cargo", "build", "-q", "-p", "dyn-metrics-exporter"], cwd=root, check=True)
 
     def scrape(path: pathlib.Path) -> str:

@@ -18,8 +18,9 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 VERSION = "0.26.0"
 WAYS = ["install", "import", "read-back"]
+TARGET = HERE.parents[2] / os.environ.get("CARGO_TARGET_DIR", "target")
 #: Put there by `make setup`, from the source distribution.
-SOURCES = pathlib.Path(os.environ.get("PROMETHEUS_CLIENT_TESTS", HERE.parents[2] / f"target/prometheus_client-{VERSION}/tests"))
+SOURCES = TARGET / f"prometheus_client-{VERSION}/tests"
 
 #: Of each test its outcome, its error, and whether it touched a metric.
 Outcomes = dict[str, dict[str, Any]]
