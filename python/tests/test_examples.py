@@ -86,17 +86,21 @@ def test_all_workers_of_the_application_count_as_one(server: str, directory: Pat
         assert sum(each) == answered + 1 + other[0] and len([n for n in each if n]) >= 2
 
 
+def compiled(source: Path, out: Path) -> Path:
+    """A program in C++ with the library."""
+    if shutil.which("c++") is None:
+        cannot("a C++ compiler")
+    subprocess.run(["make", "-s", "cpp-library"], cwd=ROOT, check=True, capture_output=True)
+    root = TARGET / "cpp/root/opt"
+    library = ["-I", root / "include", "-L", root / "lib", "-ldyn_metrics", f"-Wl,-rpath,{root / 'lib'}"]
+    subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, *library, "-o", out], check=True)
+    return out
+
+
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The part in C++, compiled as its head says."""
-    if shutil.which("c++") is None or not (ROOT / "cpp").exists():
-        cannot("a C++ compiler")
-    subprocess.run(["make", "-s", "cpp-library"], cwd=ROOT, check=True, capture_output=True)
-    out = tmp_path_factory.mktemp("peer") / "peer"
-    root = TARGET / "cpp/root/opt"
-    library = ["-I", root / "include", "-L", root / "lib", "-ldyn_metrics", f"-Wl,-rpath,{root / 'lib'}"]
-    subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", EXAMPLES / "peer.cpp", *library, "-o", out], check=True)
-    return out
+    return compiled(EXAMPLES / "peer.cpp", tmp_path_factory.mktemp("peer") / "peer")
 
 
 def test_python_and_cpp_count_one_pipeline(peer: Path, directory: Path) -> None:
@@ -109,19 +113,24 @@ def test_python_and_cpp_count_one_pipeline(peer: Path, directory: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "pipeline_items_total {'stage': 'tokenize'} 800" in done.stdout.splitlines(), done.stdout
-    found = Segment(Registry(path=segment), "/nonexistent/before")
-    found.path = segment
+    found = Segment(Registry(path=segment))
     found.assert_value("pipeline_items_total", 400, stage="length")
     found.assert_value("pipeline_tokens_total", 400 * 5 + 400 * 4)
     found.assert_count("pipeline_seconds", 800, stage="tokenize")
     found.assert_value("pipeline_busy_workers", 0)
 
 
-def test_the_readmes_python_runs(directory: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks
-    for number, block in enumerate(blocks):
-        segment = str(directory / f"segment {number}")
-        environment = {**os.environ, "DYN_METRICS_SHM": segment}
-        subprocess.run([sys.executable, "-c", block], env=environment, check=True)
-        assert os.path.exists(segment)
+def test_the_readmes_python_and_cpp_count_one_series(directory: Path) -> None:
+    def block(language: str) -> str:
+        (found,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        return str(found)
+
+    segment = directory / "segment"
+    environment = {**os.environ, "DYN_METRICS_SHM": str(segment)}
+    subprocess.run([sys.executable, "-c", block("python")], env=environment, check=True)
+    source = directory / "readme.cpp"
+    source.write_text(block("cpp"))
+    subprocess.run([compiled(source, directory / "readme")], env=environment, check=True)
+    found = Segment(Registry(path=segment))
+    found.assert_value("llm_requests_total", 2, model="llama-3-8b", status="success")
+    found.assert_value("llm_requests_running", 0)
