@@ -69,7 +69,8 @@ def answers(address: Path) -> bool:
 @pytest.mark.parametrize("server", SERVERS)
 def test_all_workers_of_the_application_count_as_one(server: str, directory: Path) -> None:
     with serving(server, directory) as address:
-        workers, answered = set(), 0
+        workers: set[str] = set()
+        answered = 0
         while len(workers) < 2 or answered < 100:
             status, body = get(address, f"/square?{answered}")
             assert status == 200 and f'"square": {answered**2},' in body
@@ -92,7 +93,7 @@ def compiled(source: Path, out: Path) -> Path:
         cannot("a C++ compiler")
     subprocess.run(["make", "-s", "cpp-library"], cwd=ROOT, check=True, capture_output=True)
     root = TARGET / "cpp/root/opt"
-    library = ["-I", root / "include", "-L", root / "lib", "-ldyn_metrics", f"-Wl,-rpath,{root / 'lib'}"]
+    library = [f"-I{root}/include", f"-L{root}/lib", "-ldyn_metrics", f"-Wl,-rpath,{root}/lib"]
     subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, *library, "-o", out], check=True)
     return out
 

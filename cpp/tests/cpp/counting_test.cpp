@@ -3,6 +3,8 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cerrno>
+#include <mutex>
 #include <set>
 
 #include "support.hpp"
@@ -113,7 +115,8 @@ TEST(Counting, ProcessesLoseNothingAndShareTheirSeries) {
   for (std::uint64_t i = 0; i < times; i++) mine.update();
   while (mine.counter.value() < 7 * times) std::this_thread::yield();
   // The counter is the first of the updates: the last thread of each child may be at the others.
-  while (sample(page_of(mine.registry), "f_total{model=\"llama\",status=\"ok\"}") < 7.0 * times) std::this_thread::yield();
+  const char* const last = "f_total{model=\"llama\",status=\"ok\"}";
+  while (sample(page_of(mine.registry), last) < 7.0 * times) std::this_thread::yield();
   EXPECT_EQ(sample(page_of(mine.registry), "dyn_metrics_processes{segment=\"" + path + "\"}"), 4);
   done.open();
   for (const pid_t child : children) tests::expect_success(child);

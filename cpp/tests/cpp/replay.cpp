@@ -1,5 +1,5 @@
-// Replays tests/data/conformance/script.txt with dyn_metrics.hpp; the README there says what a replayer does. Families and
-// series are made by functions that throw and by try_ functions in turn: both must say the same.
+// Replays tests/data/conformance/script.txt with dyn_metrics.hpp; the README there says what a replayer does. Families
+// and series are made by functions that throw and by try_ functions in turn: both must say the same.
 #include <dyn_metrics.hpp>
 
 #include <cstdio>
@@ -203,7 +203,9 @@ Status add(const Metric& metric, const std::string& text) {
   return std::visit(Overloaded{OtherType(),
                                [&](const Counter& c) { return c.inc_by(std::stoull(text)), DYNM_OK; },
                                [&](const FloatCounter& c) { return c.inc_by(real(text)), DYNM_OK; },
-                               [&](const DurationCounter& c) { return c.inc_by(nanoseconds(std::stoll(text))), DYNM_OK; },
+                               [&](const DurationCounter& c) {
+                                 return c.inc_by(nanoseconds(std::stoll(text))), DYNM_OK;
+                               },
                                [&](const Gauge& g) { return g.add(std::stoll(text)), DYNM_OK; },
                                [&](const FloatGauge& g) { return g.add(real(text)), DYNM_OK; },
                                [&](const DurationGauge& g) { return g.add(nanoseconds(std::stoll(text))), DYNM_OK; }},

@@ -1,5 +1,5 @@
-// A writer in Rust and one in C++, each with a copy of the library of its own, on the same series: in one process, which
-// is one writer, and in two.
+// A writer in Rust and one in C++, each with a copy of the library of its own, on the same series: in one process,
+// which is one writer, and in two.
 #include <dlfcn.h>
 
 #include "support.hpp"
