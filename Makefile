@@ -126,16 +126,17 @@ fuzz: FUZZ_SECONDS = 600
 fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
 	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
+bench_python = $(if $(findstring --only,$(BENCH_ARGS)),$(findstring python,$(BENCH_ARGS)),all)
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-c
 	cargo build --release -p dyn-metrics-benches --features peers
 	cpp/link.sh $(ARCHIVE) $(SHARED) -Wl,--strip-debug
-	$(MAKE) python-built
 	@$(have_prometheus_cpp) || echo "prometheus-cpp won't be measured: see make setup" >&2
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
-	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS)
+	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \
+	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS); else echo "Python won't be measured: see make setup" >&2; fi)
 
 python: setup ## the Python package: build its wheel, install it into the tests' venv, test it; PYTEST_ARGS="-k labels"
 	$(MAKE) python-built python-tests
