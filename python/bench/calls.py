@@ -4,7 +4,7 @@ a bare PyO3 call. `report.py` makes tables of it for `make bench`.
     python bench/calls.py [--slices 31] [--rounds 100000]
 
 Each contender has a process of its own; they take turns, slice by slice, so that what else the machine does falls on
-all. A slice is a loop over one statement; shown is the minimum over the slices, less that of an empty loop
+all. A slice is a loop over one statement, of a millisecond or two; shown is the minimum over the slices, less that of an empty loop
 ("net"), with the loop ("timeit"), and the ratios of both to the smallest prometheus_client's.
 Needs prometheus_client in the interpreter that runs it, and nobody else on the machine.
 """
@@ -125,7 +125,7 @@ def measure(contenders: list[Contender], slices: int, rounds: int, names: Iterab
     for _ in range(slices):
         for statement in statements:
             for contender in contenders:
-                contender.slice(statement, rounds if contender is contenders[0] else rounds // 10)
+                contender.slice(statement, rounds if contender is contenders[0] else rounds // 50)
         for statement in OURS_ONLY.values():
             contenders[0].slice(statement, rounds)
 

