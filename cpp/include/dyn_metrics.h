@@ -860,9 +860,10 @@ const dynm_metric *dynm_private(const struct dynm_metric_options *options);
  * Finds or registers a family, whose series differ in the values of `label_names`.
  *
  * Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
- * `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
- * wants its dynm_family_close(). On failure `*family` is NULL; dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system
- * calls, memory. Errors: as dynm_register().
+ * `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, as long as the
+ * segment isn't replaced, and each call wants its dynm_family_close(). On failure `*family` is NULL;
+ * dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system calls, memory.
+ * Errors: as dynm_register().
  */
 dynm_status dynm_register_family(const dynm_registry *registry,
                                  const struct dynm_metric_options *options,
@@ -876,9 +877,10 @@ dynm_status dynm_register_family(const dynm_registry *registry,
  * Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
  * Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. On
  * failure, also after the family's close, `*metric` is a metric of the family's type in this process alone,
- * as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
- * lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
- * DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
+ * as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that
+ * exist don't disturb each other. Signals: no. Cost: a look-up without lock or system call when it was asked
+ * for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS,
+ * DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
  */
 dynm_status dynm_family_with(const dynm_family *family,
                              const char *const *values,
@@ -896,11 +898,12 @@ dynm_status dynm_family_with_str(const dynm_family *family,
 /**
  * As dynm_family_with_str(), for callers that remember metrics by their label values.
  *
- * Requires: as there; `number` not NULL. Guarantees: `*number` is 0 when the metric must not be remembered for
- * these values: it is private, or stands for all beyond the family's limit. Otherwise it is the number of the
- * segment, from 1 on: a higher one than before says that the family has moved to a new segment, since the old
- * one was replaced, and that what was remembered with a lower one is to be forgotten. Threads, Signals,
- * Errors: as there. Cost: two look-ups.
+ * Requires: as there; `number` not NULL. Guarantees: on failure `*metric` is the same private metric at every
+ * failure of the family, so that memory doesn't grow with such look-ups. `*number` is 0 when the metric must
+ * not be remembered for these values: it is private, or stands for all beyond the family's limit. Otherwise it
+ * is the number of the segment, from 1 on: a higher one than before says that the family has moved to a new
+ * segment, since the old one was replaced, and that what was remembered with a lower one is to be forgotten.
+ * Threads, Signals, Errors: as there. Cost: two look-ups.
  */
 dynm_status dynm_family_look_up(const dynm_family *family,
                                 const struct dynm_str *values,

@@ -2,6 +2,8 @@
 
 use std::ffi::c_char;
 
+use dyn_metrics::raw;
+
 use crate::handles::{close, dynm_family, dynm_metric, dynm_registry, object, open, opened};
 use crate::input::{list, sized, store, str_text, texts};
 use crate::metric::{Families, opts, type_of};
@@ -11,9 +13,10 @@ use crate::types::{dynm_metric_options, dynm_str};
 /// Finds or registers a family, whose series differ in the values of `label_names`.
 ///
 /// Requires: `registry` a registry; `options` from dynm_metric_options_init(); `label_names` a list of
-/// `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, and each call
-/// wants its dynm_family_close(). On failure `*family` is NULL; dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system
-/// calls, memory. Errors: as dynm_register().
+/// `label_name_count`; `family` not NULL. Guarantees: the same arguments give the same family, as long as the
+/// segment isn't replaced, and each call wants its dynm_family_close(). On failure `*family` is NULL;
+/// dynm_private() gives what stands for its series. Threads: any. Signals: no. Cost: system calls, memory.
+/// Errors: as dynm_register().
 ///
 /// # Safety
 /// As Requires says.
@@ -31,7 +34,9 @@ pub unsafe extern "C" fn dynm_register_family(
         let metric_type = type_of(options.metric_type)?;
         let opts = opts(&options)?;
         let names = texts(label_names, label_name_count, "label_names")?;
-        let key = format!("{metric_type:?} {opts:?} {names:?}");
+        // After a replacement of the segment it is another family: what one has handed out stays in the old segment.
+        let segment = raw::segment(&registry.registry)?;
+        let key = format!("{segment:x} {metric_type:?} {opts:?} {names:?}");
         let make = || {
             let families = Families::new(&registry.registry, metric_type, &opts, &names)?;
             Ok(dynm_family::new(key.clone(), metric_type, families))
@@ -78,9 +83,10 @@ fn store_series(
 /// Requires: `family` a family; `values` a list of `value_count`, each NUL-terminated; `metric` not NULL.
 /// Guarantees: as dynm_register(); at the family's limit the series whose values are `__overflow__`. On
 /// failure, also after the family's close, `*metric` is a metric of the family's type in this process alone,
-/// as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that exist don't disturb each other. Signals: no. Cost: a look-up without
-/// lock or system call when it was asked for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED,
-/// DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
+/// as from dynm_private(); NULL when `family` is NULL or none. Threads: any; those that ask for series that
+/// exist don't disturb each other. Signals: no. Cost: a look-up without lock or system call when it was asked
+/// for before, else a registration. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS,
+/// DYNM_OPTION (too long), DYNM_FULL, DYNM_NOT_SEGMENT, DYNM_IO.
 ///
 /// # Safety
 /// As Requires says.
@@ -119,11 +125,12 @@ pub unsafe extern "C" fn dynm_family_with_str(
 
 /// As dynm_family_with_str(), for callers that remember metrics by their label values.
 ///
-/// Requires: as there; `number` not NULL. Guarantees: `*number` is 0 when the metric must not be remembered for
-/// these values: it is private, or stands for all beyond the family's limit. Otherwise it is the number of the
-/// segment, from 1 on: a higher one than before says that the family has moved to a new segment, since the old
-/// one was replaced, and that what was remembered with a lower one is to be forgotten. Threads, Signals,
-/// Errors: as there. Cost: two look-ups.
+/// Requires: as there; `number` not NULL. Guarantees: on failure `*metric` is the same private metric at every
+/// failure of the family, so that memory doesn't grow with such look-ups. `*number` is 0 when the metric must
+/// not be remembered for these values: it is private, or stands for all beyond the family's limit. Otherwise it
+/// is the number of the segment, from 1 on: a higher one than before says that the family has moved to a new
+/// segment, since the old one was replaced, and that what was remembered with a lower one is to be forgotten.
+/// Threads, Signals, Errors: as there. Cost: two look-ups.
 ///
 /// # Safety
 /// As there.
@@ -146,7 +153,10 @@ pub unsafe extern "C" fn dynm_family_look_up(
                 Ok(dynm_metric::of(handle, family.metric_type))
             })
         });
-        store_series(family, found, metric)
+        if let (Err(_), Ok(family)) = (&found, object(family)) {
+            store(metric, family.instead(), "metric")?;
+        }
+        store(metric, found?, "metric")
     })
 }
 

@@ -40,6 +40,8 @@ pub struct dynm_family {
     pub(crate) key: String,
     pub(crate) metric_type: dynm_type,
     pub(crate) families: Families,
+    /// What look-ups that fail give to callers that remember metrics; null before the first.
+    instead: AtomicPtr<dynm_metric>,
 }
 
 /// A series, of any type.
@@ -60,7 +62,21 @@ impl dynm_registry {
 
 impl dynm_family {
     pub(crate) fn new(key: String, metric_type: dynm_type, families: Families) -> Self {
-        Self { tag: Self::TAG, opens: AtomicU32::new(0), key, metric_type, families }
+        let instead = AtomicPtr::new(ptr::null_mut());
+        Self { tag: Self::TAG, opens: AtomicU32::new(0), key, metric_type, families, instead }
+    }
+
+    /// The private metric that stands for all series that can't be had.
+    pub(crate) fn instead(&self) -> *const dynm_metric {
+        let known = self.instead.load(Ordering::Acquire);
+        if !known.is_null() {
+            return known;
+        }
+        let made = dynm_metric::private(self.metric_type, || self.families.private()).cast_mut();
+        match self.instead.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => other,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Statuses, the message of the last error, and the edge that no panic crosses.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -167,17 +166,36 @@ const fn status_of(error: &Error) -> dynm_status {
 }
 
 thread_local! {
-    static LAST: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
+    /// The text of the last failure: static, or the one in `KEPT`.
+    static SHOWN: Cell<*const c_char> = const { Cell::new(c"".as_ptr()) };
+    static KEPT: Kept = const { Kept(Cell::new(None)) };
+}
+
+/// The last message of a thread that needed memory.
+struct Kept(Cell<Option<CString>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        SHOWN.set(c"".as_ptr());
+    }
 }
 
 /// Keeps a failure's message for [`dynm_last_error`].
+///
+/// A static one needs no memory and frees none: a signal handler's update may fail in the middle of malloc().
 fn failed(failure: Failure) -> dynm_status {
-    let message = match failure.message {
-        Message::Borrowed(text) => Cow::Borrowed(text),
-        Message::Owned(text) => Cow::Owned(CString::new(text.replace('\0', "")).unwrap_or_default()),
-    };
-    // A thread that is ending has no message any more.
-    let _ = LAST.try_with(|last| last.replace(message));
+    match failure.message {
+        Message::Borrowed(text) => SHOWN.set(text.as_ptr()),
+        Message::Owned(text) => {
+            let text = CString::new(text.replace('\0', "")).unwrap_or_default();
+            let shown = text.as_ptr();
+            // A thread that is ending has no message any more. The one before is freed when it is not shown any more.
+            if let Ok(before) = KEPT.try_with(|kept| kept.0.replace(Some(text))) {
+                SHOWN.set(shown);
+                drop(before);
+            }
+        }
+    }
     failure.status
 }
 
@@ -202,7 +220,7 @@ pub(crate) fn edge(body: impl FnOnce() -> Result<()>) -> dynm_status {
 /// next call that fails in this thread. Threads: each has its own. Signals: no. Cost: a read. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dynm_last_error() -> *const c_char {
-    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    SHOWN.get()
 }
 
 /// The name of a status, for people: "DYNM_FULL".
@@ -237,6 +255,18 @@ mod tests {
         std::thread::spawn(|| assert_eq!(last(), "")).join().unwrap();
         assert_eq!(edge(|| Ok(())), dynm_status::DYNM_OK);
         assert_eq!(last(), "no space");
+    }
+
+    #[test]
+    fn a_static_message_frees_no_other() {
+        assert_eq!(
+            edge(|| failure(dynm_status::DYNM_FULL, "one in memory".to_owned())),
+            dynm_status::DYNM_FULL
+        );
+        assert_eq!(edge(|| failure(dynm_status::DYNM_NULL, c"a static one")), dynm_status::DYNM_NULL);
+        assert_eq!(last(), "a static one");
+        let kept = KEPT.with(|kept| kept.0.take()).unwrap();
+        assert_eq!(kept.to_str().unwrap(), "one in memory");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::cells::{Amount, Cells};
 use crate::family::Family;
 use crate::metric::Metric;
 use crate::opts::Opts;
+use crate::registry::Registry;
 
 /// Level of the contract above.
 pub const LEVEL: u32 = 1;
@@ -196,6 +197,14 @@ pub fn private<M: Metric>(bounds: Option<&[f64]>, states: &[&str]) -> M {
     }
 }
 
+/// Which segment the registry's name leads to now: a number that no other segment of this process has.
+///
+/// # Errors
+/// As a registration's, where the segment has to be opened anew.
+pub fn segment(registry: &Registry) -> crate::error::Result<usize> {
+    Ok(std::ptr::from_ref(registry.segment()?).addr())
+}
+
 /// As `try_with`, for a binding that remembers handles itself: with a number above 0 when this one may be remembered
 /// for these values. A higher number than before says that the family has moved to another segment: what was
 /// remembered with a lower one is to be forgotten.
@@ -250,7 +259,7 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counter, FloatGauge, Histogram, Info, Registry, StateSet, Tally};
+    use crate::{Counter, FloatGauge, Histogram, Info, StateSet, Tally};
     use dyn_metrics_layout::extent;
     use std::sync::atomic::Ordering;
 

@@ -18,7 +18,8 @@ class Counter {
   /// Adds 1. As every update.
   [[gnu::always_inline]] void inc() const noexcept { cells_.add_one(0); }
 
-  /// Adds n events; the total wraps at 2^64. As every update.
+  /// Adds n events; the total wraps at 2^64. Requires: not less than 0, since C++ makes a huge number of such an int. As
+  /// every update.
   [[gnu::always_inline]] void inc_by(std::uint64_t n) const noexcept { cells_.add_u64(0, n); }
   /// The same.
   void add(std::uint64_t n) const noexcept { inc_by(n); }
@@ -68,12 +69,12 @@ class FloatCounter {
 /// A total of time that only grows: counted in nanoseconds, exposed in seconds. Updates: as Counter's.
 class DurationCounter {
  public:
-  /// Adds `duration`, of any representation and period, at most 292 years; the total wraps at 584 years. Negative and
-  /// NaN durations are dropped and counted. As every update.
+  /// Adds `duration`, of any representation and period, at most 292 years; the total wraps at 584 years. Negative,
+  /// infinite and NaN durations are dropped and counted. As every update.
   template <class Rep, class Period>
   void inc_by(std::chrono::duration<Rep, Period> duration) const noexcept {
     const std::int64_t nanoseconds = detail::nanoseconds(duration);
-    if (__builtin_expect(nanoseconds > 0, 1)) {
+    if (__builtin_expect(nanoseconds > 0 && !detail::is_infinite(duration), 1)) {
       cells_.add_u64(0, static_cast<std::uint64_t>(nanoseconds));
     } else {
       drop(detail::seconds(duration));
@@ -101,7 +102,7 @@ class DurationCounter {
   explicit DurationCounter(const dynm_metric* metric) noexcept : metric_(metric), cells_(metric) {}
   void observe_time(detail::Clock::duration elapsed) const noexcept { inc_by(elapsed); }
   [[gnu::cold, gnu::noinline]] void drop(double seconds) const noexcept {
-    const bool is_nan = detail::is_nan(seconds);
+    const bool is_nan = detail::is_nan(seconds) || detail::bits_of(seconds) == detail::infinity_bits;
     if (is_nan || seconds < 0.0) cells_.dropped(is_nan ? DYNM_DROPPED_NAN : DYNM_DROPPED_NEGATIVE);
   }
   detail::Cells cells_;

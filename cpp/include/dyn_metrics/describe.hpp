@@ -44,12 +44,13 @@ struct Description {
   std::vector<std::string_view> states;  ///< state sets
 };
 
-/// What a handle's metric is registered as; nothing of one that counts privately.
+/// What a handle's metric is registered as; of one that counts privately name, help, unit and labels are empty. Nothing
+/// where the metric's record in the segment is damaged.
 ///
 /// Requires: a handle of any type. Threads: any. Signals: no. Cost: memory. Errors: std::bad_alloc.
 template <class M>
 std::optional<Description> describe(const M& handle) {
-  dynm_description raw;
+  dynm_description raw{};
   raw.struct_size = sizeof raw;
   if (::dynm_metric_describe(handle.raw(), &raw) != DYNM_OK) return std::nullopt;
   Description found;

@@ -65,6 +65,15 @@ struct Gathered {
   Values values() const noexcept { return {list.data(), count}; }
 };
 
+// The failure where these labels are not the ones of `names`.
+inline Failure other_labels(const std::vector<Label>& labels, const std::vector<std::string>& names) {
+  std::string text = "labels: found";
+  for (const Label& label : labels) text.append(" ").append(label.name);
+  text += ", expected";
+  for (const std::string& name : names) text.append(" ").append(name);
+  return {DYNM_LABELS, Message((text + ", each once").c_str())};
+}
+
 // Series of a family whose handles are remembered; others are looked up in the library, which remembers them, too.
 inline constexpr std::size_t most_remembered = 1 << 20;
 
@@ -101,18 +110,13 @@ class FamilyCore {
     return cache_.find(values);
   }
 
-  // The series with these values, found or made. On failure a handle that counts privately, the same for all: memory
-  // must not grow with look-ups.
+  // The series with these values, found or made. On failure a handle that counts privately, the same for all.
   [[gnu::cold, gnu::noinline]] Failure with(Values values, M& handle) noexcept {
     std::array<dynm_str, most_values> texts;
     const dynm_metric* metric = nullptr;
     for (std::size_t i = 0; i < values.size(); i++) texts[i] = {values[i].data(), values[i].size()};
     std::uint64_t number = 0;
     Failure failure = Failure::of(::dynm_family_look_up(raw_, texts.data(), values.size(), &metric, &number));
-    if (failure.happened()) {
-      const dynm_metric* first_one = nullptr;
-      if (!instead_.compare_exchange_strong(first_one, metric, std::memory_order_acq_rel)) metric = first_one;
-    }
     handle = Access::of<M>(metric);
     // A new segment's number: handles of the one that it has replaced are forgotten. Not the series beyond the family's
     // limit, since the library counts each look-up that is refused.
@@ -144,7 +148,6 @@ class FamilyCore {
   const dynm_family* raw_;
   std::vector<std::string> names_;
   SeriesCache<M> cache_{most_remembered};
-  std::atomic<const dynm_metric*> instead_{nullptr};
   FamilyCore* next_ = nullptr;
 };
 
@@ -209,7 +212,10 @@ class Family {
   /// The same, by names in any order.
   Result<M> try_with_labels(const std::vector<Label>& labels) const noexcept {
     if (core_ == nullptr) return try_look_up({nullptr, 0});
-    return try_look_up(detail::Gathered(labels, core_->names()).values());
+    const detail::Gathered gathered(labels, core_->names());
+    Result<M> made = try_look_up(gathered.values());
+    if (gathered.count < detail::most_values) return made;
+    return {detail::guarded([&] { return detail::other_labels(labels, core_->names()); }), made.value()};
   }
 
   /// As with(), but makes no series: nothing when it is not registered. Cost: memory, when it was not asked for before.

@@ -67,7 +67,7 @@ class FloatGauge {
 
   /// Adds `amount`; NaN is dropped and counted. As every update.
   void add(double amount) const noexcept {
-    if (!(amount == amount) || !cell_.add_f64(amount)) add_cold(amount);
+    if (detail::is_nan(amount) || !cell_.add_f64(amount)) add_cold(amount);
   }
   /// The same.
   void inc_by(double amount) const noexcept { add(amount); }

@@ -7,7 +7,8 @@
 namespace dyn_metrics {
 
 /// Named states, each on or off; each process has its own. Copies are the same set; copying is cheap, destruction does
-/// nothing. One without states (default-made, or of a registration that failed) knows no state and changes nothing.
+/// nothing. A default-made one has no states, so it changes nothing; one of a registration that failed has its states,
+/// in this process alone.
 ///
 /// Every update: Requires: a state's name; another one changes nothing and gives false. Guarantees: one atomic change
 /// of all bits, relaxed, by a call; errno stays. Threads: any. Signals: yes. After fork: yes, on states of the child's
@@ -36,7 +37,7 @@ class StateSet {
 
   DYN_METRICS_HANDLE(StateSet, DYNM_STATE_SET);
   explicit StateSet(const dynm_metric* metric) noexcept : metric_(metric) {
-    dynm_description description;
+    dynm_description description{};
     description.struct_size = sizeof description;
     if (::dynm_metric_describe(metric, &description) != DYNM_OK) return;
     states_ = description.states;

@@ -38,7 +38,8 @@ constexpr double seconds(std::chrono::duration<Rep, Period> duration) noexcept {
   return std::chrono::duration<double>(duration).count();
 }
 
-// Nanoseconds of a duration, cut to those of 292 years; NaN is 0.
+// Nanoseconds of a duration, cut to those of 292 years; NaN is 0. Fractional counts are rounded to the nearest, since
+// few decimals are doubles; of whole ones what is below a nanosecond is left out.
 template <class Rep, class Period>
 std::int64_t nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
   using Factor = std::ratio_divide<Period, std::nano>;
@@ -47,17 +48,26 @@ std::int64_t nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
                 sizeof(Rep) <= sizeof(std::int64_t)) {
     return duration.count();
   } else {
-    const double all = seconds(duration) * 1e9;
+    const double all = std::chrono::duration<double, std::nano>(duration).count();
     if (is_nan(all)) return 0;
     // 2^63 is a double; its neighbours are far enough away for what the conversion to double has rounded.
     if (all >= 9223372036854775808.0) return Most::max();
     if (all <= -9223372036854775808.0) return Most::min();
     if constexpr (std::is_floating_point_v<Rep> || (Factor::num != 1 && Factor::den != 1)) {
-      return static_cast<std::int64_t>(all);
+      const auto whole = static_cast<std::int64_t>(all);
+      const double rest = all - static_cast<double>(whole);
+      return whole + (rest >= 0.5) - (rest <= -0.5);
     } else {
       return std::chrono::duration_cast<std::chrono::duration<std::int64_t, std::nano>>(duration).count();
     }
   }
+}
+
+// Whether a duration is above all others; its sign is looked at elsewhere. By its bits, which -ffast-math leaves alone.
+template <class Rep, class Period>
+bool is_infinite(std::chrono::duration<Rep, Period> duration) noexcept {
+  if constexpr (!std::is_floating_point_v<Rep>) return false;
+  return bits_of(static_cast<double>(duration.count())) == infinity_bits;
 }
 
 // The clock of all timers.

@@ -87,6 +87,7 @@ static void series_of_families(const dynm_registry *registry) {
   const char *names[] = {"a"}, *values[] = {"x", "y"}, *odd[] = {"\xff"};
   const dynm_str text = {"\xff", 1}, known = {"x", 1}, other = {"y", 1};
   uint64_t number = 7;
+  int tries;
   dynm_metric_options options = options_of(DYNM_HISTOGRAM);
   const dynm_family *family;
   const dynm_metric *metric;
@@ -102,6 +103,11 @@ static void series_of_families(const dynm_registry *registry) {
   CHECK(dynm_family_find(family, values, 1, &metric) == DYNM_NOT_FOUND && metric == NULL);
   CHECK(dynm_family_look_up(family, &text, 1, &metric, &number) == DYNM_UTF8 && number == 0);
   use(metric, DYNM_HISTOGRAM);
+  for (tries = 0; tries < 2 * OWN; tries++) {
+    const dynm_metric *again;
+    CHECK(dynm_family_look_up(family, &text, 1, &again, &number) == DYNM_UTF8 && again == metric);
+  }
+  CHECK(dynm_private(&options) != dynm_private(&options)); /* such look-ups leave the others theirs */
   OK(dynm_family_look_up(family, &known, 1, &metric, &number));
   CHECK(number == 1);
   OK(dynm_family_look_up(family, &other, 1, &metric, &number));

@@ -60,10 +60,20 @@ static void durations(const FakeRegistry& registry) {
   spent.add(std::chrono::duration<long, std::pico>(2999));
   spent.add(std::chrono::duration<int, std::ratio<1001, 30000>>(30000));
   CHECK(spent.value() == 2h + 1001s + 501ms + 4ns);
+  // As many nanoseconds as were meant, though few of these are doubles.
+  for (int n = 1; n <= 10000; n++) {
+    using detail::nanoseconds;
+    CHECK(nanoseconds(std::chrono::duration<double>(n * 1e-6)) == n * std::int64_t{1000});
+    CHECK(nanoseconds(std::chrono::duration<double, std::milli>(n)) == n * std::int64_t{1000000});
+    CHECK(nanoseconds(std::chrono::duration<double, std::nano>(-n)) == -n);
+  }
   spent.add(-1ns);
   spent.add(std::chrono::duration<double>(nan));
+  spent.add(std::chrono::duration<double>(infinity));
+  spent.add(std::chrono::duration<float, std::micro>(-std::numeric_limits<float>::infinity()));
+  spent.add(std::chrono::duration<double>(1e-12));  // nothing, and no fault
   CHECK(spent.value() == 2h + 1001s + 501ms + 4ns);
-  CHECK(dropped(registry, "reason=\"nan\"") == 3 && dropped(registry, "reason=\"negative\"") == 3);
+  CHECK(dropped(registry, "reason=\"nan\"") == 4 && dropped(registry, "reason=\"negative\"") == 4);
   CHECK(spent.time([] { return 7; }) == 7 && spent.value() > 2h + 1001s + 501ms + 4ns);
 
   // Cut to what fits, without undefined behaviour.

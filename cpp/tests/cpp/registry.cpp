@@ -198,6 +198,8 @@ static void families(const Registry& registry) {
   CHECK(family.try_with(std::vector<std::string>(1000, "x")).status() == DYNM_LABELS);
   CHECK(family.try_with_labels({{"model", "llama"}, {"model", "gpt"}}).status() == DYNM_LABELS);
   CHECK(family.try_with_labels({{"model", "llama"}}).status() == DYNM_LABELS);
+  const auto odd = family.try_with_labels({{"modell", "x"}, {"status", "ok"}});
+  CHECK(odd.status() == DYNM_LABELS && holds(odd.message(), "found modell status, expected model status"));
   CHECK(family.try_with("\xff", "ok").status() == DYNM_UTF8);
   family.with("llama").inc();
   family.with_labels({{"nothing", "x"}}).inc();
@@ -221,15 +223,20 @@ static void limit(const Registry& registry) {
 }
 
 // A family that finds its segment replaced, at its next new series, counts in the new one; also what it remembers.
+// Registered again it counts in the new one at once, whatever it remembers.
 static void replacement(const std::string& directory) {
   const auto options = SegmentOptions().path(directory + "/replaced");
   const Registry registry = Registry::open(options);
   const auto family = registry.family<Counter>(Options("moving_total"), {"a"});
   family.with("old").inc();
+  const Options again("again_total");
+  registry.family<Counter>(again, {"a"}).with("old").inc();
   const Registry fresh = Registry::open(SegmentOptions(options).fresh().force());
+  registry.family<Counter>(again, {"a"}).with("old").inc();
   family.with("new").inc();
   family.with("old").inc();
   const std::string page = fresh.render();
+  CHECK(holds(page, "again_total{a=\"old\"} 1\n"));
   CHECK(holds(page, "moving_total{a=\"new\"} 1\n") && holds(page, "moving_total{a=\"old\"} 1\n"));
 }
 
