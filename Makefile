@@ -19,11 +19,11 @@ sanitized = CARGO_TARGET_DIR=$(abspath $T)/$(1) RUSTFLAGS=-Zsanitizer=$(1) \
 have_prometheus_cpp = pkg-config --exists prometheus-cpp-core
 bench_cpp = c++ -std=c++17 -O2 -Wall -Wextra -Wpedantic -Wshadow -Werror -Icpp/include benches/cpp/*.cpp
 comma := ,
-skip = { [ -z "$(CI)" ] && echo "SKIPPED: $(1): see make setup" >&2; }
+skip = { echo "$(if $(CI),missing with CI set,SKIPPED): $(1): see make setup" >&2; [ -z "$(CI)" ]; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library python python-built python-tests python-deep install install-built clean
+.PHONY: help demo setup lint docs test cross arm64 loom miri tsan asan fuzz server soak test-deep bench cpp cpp-sanitize cpp-library python python-built python-tests python-deep wheel install install-built clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +33,14 @@ demo: ## build and run the demo; DEMO_ARGS="--seconds 20 --workers 4"
 	$T/release/dyn-metrics demo $(DEMO_ARGS)
 
 test: setup lint docs ## everything that a change must pass; installs what it needs
+	$(MAKE) python-built
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 	cargo test --workspace --doc
 	$(MAKE) cpp
 	$(MAKE) cpp-sanitize
-	$(MAKE) python-built python-tests
+	python/test-wheel $T
+	$(MAKE) python-tests PYTEST_ARGS="$(OUTSIDE_WHEEL)"
 	$(MAKE) cross
 	$(MAKE) loom
 
@@ -47,6 +49,7 @@ test-deep: setup ## what takes longer: models with a larger bound, Miri, sanitiz
 	cargo build --workspace --bins
 	cargo nextest run -p dyn-metrics-tests --test delays
 	DYN_SYSTEM_BLOCKED_SECONDS=30 cargo nextest run -P deep -p dyn-metrics-tests --test system_worker
+	cargo nextest run -p dyn-metrics-c -E 'test(/^sequences::delayed/)'
 	$(MAKE) server
 	DYN_METRICS_DEATHS=all cargo nextest run -P deep -p dyn-metrics-tests --test deaths --test update_deaths --run-ignored all --success-output final
 	cargo build --release -p dyn-metrics-tests --bins
@@ -126,6 +129,7 @@ fuzz: FUZZ_SECONDS = 600
 fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
 	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
+bench_python = $(if $(findstring --only,$(BENCH_ARGS)),$(findstring python,$(BENCH_ARGS)),all)
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-c
 	cargo build --release -p dyn-metrics-benches --features peers
@@ -134,23 +138,32 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
+	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \
+	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS); else echo "Python won't be measured: see make setup" >&2; fi)
 
-python: setup ## the Python package: build it into the tests' venv and test it; PYTEST_ARGS="-k labels"
+python: setup ## the Python package: build its wheel, install it into the tests' venv, test it; PYTEST_ARGS="-k labels"
 	$(MAKE) python-built python-tests
 
-# Without a heading in the list: the package into the tests' venv, and its tests there.
+# What python/test-wheel leaves out, for it wants more than pytest.
+OUTSIDE_WHEEL = tests/test_typing.py tests/test_examples.py tests/prometheus/test_prometheus_suite.py
+
+# Without a heading in the list: the wheel into the tests' venv, the tests there, and what takes longer.
 python-tests:
 	cd python && pytest $(PYTEST_ARGS)
 
-# The drop-in under well-known programs as PyPI has them.
-python-deep: setup
-	$(MAKE) python-built
-	$T/venv/bin/python3 -m pip install -q --disable-pip-version-check fastapi==0.165.0 uvicorn==0.54.0 \
-	    uvicorn-worker==0.4.0 gunicorn==27.0.1 prometheus-fastapi-instrumentator==8.1.0
+python-built: wheel
+	$T/venv/bin/python3 -m pip install -q --disable-pip-version-check --no-index --no-deps --force-reinstall $T/wheels/*.whl
+
+# With each interpreter, from the source distribution, and the drop-in under well-known programs as PyPI has them.
+python-deep: python-built
+	python/test-wheel $T 3.10 3.11 3.12 3.13
+	python/test-sdist $T
+	$T/venv/bin/python3 -m pip install -q --disable-pip-version-check fastapi==0.165.0 prometheus-fastapi-instrumentator==8.1.0
 	cd python && pytest tests/deep
 
-python-built:
-	cd python && VIRTUAL_ENV=$(abspath $T)/venv CARGO_TARGET_DIR=$(abspath $T) maturin develop -q
+wheel: ## the Python package for CPython 3.10 and newer, in target/wheels; make setup installs what that takes
+	rm -rf $T/wheels
+	cd python && CARGO_TARGET_DIR=$(abspath $T) maturin build -q --locked -o $(abspath $T)/wheels
 
 PREFIX ?= /usr/local
 ARCHIVE ?= $T/release/libdyn_metrics_c.a
@@ -172,10 +185,11 @@ install-built:
 	install -C -m 644 $(ARCHIVE) $(lib)/libdyn_metrics.a
 	cd cpp/include && find . -name '*.h' -o -name '*.hpp' | while read -r header; do \
 		install -C -D -m 644 "$$header" "$(abspath $(DESTDIR)$(PREFIX))/include/$$header" || exit 1; done
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in >$(lib)/pkgconfig/dyn_metrics.pc
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' cpp/dyn_metrics.pc.in | \
+		install -m 644 /dev/stdin $(lib)/pkgconfig/dyn_metrics.pc
 	install -m 644 cpp/cmake/dyn_metrics-config.cmake $(lib)/cmake/dyn_metrics
-	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in \
-		>$(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
+	sed 's|@VERSION@|$(VERSION)|; s|@SONAME@|0|' cpp/cmake/dyn_metrics-config-version.cmake.in | \
+		install -m 644 /dev/stdin $(lib)/cmake/dyn_metrics/dyn_metrics-config-version.cmake
 
 # The tests in C++ with a compiler, in a directory of this name, with these arguments of cmake.
 cpp_tests = cmake -S cpp/tests/cpp -B $T/cpp/$(2) -DCMAKE_CXX_COMPILER=$(1) -DCMAKE_PREFIX_PATH=$(abspath $T)/cpp/root/opt \

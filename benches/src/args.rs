@@ -11,7 +11,7 @@ use dyn_metrics_benches::pool::Effort;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dyn-metrics-bench", version)]
 pub struct Arguments {
-    /// Measure only what has one of these words in its name: an operation (counter_inc, labels, ...), cpp, render,
+    /// Measure only what has one of these words in its name: an operation (counter_inc, labels, ...), cpp, python, render,
     /// http, memory, blocks, processes, fallback, callgrind; comma-separated
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub only: Vec<String>,

@@ -1,9 +1,10 @@
-"""What a call costs: ours, prometheus_client's in one process and in multiprocess mode, and a bare PyO3 call.
+"""What a call costs: ours, prometheus_client's in one process and in multiprocess mode, the same objects with the drop-in, and
+a bare PyO3 call. `report.py` makes tables of it for `make bench`.
 
     python bench/calls.py [--slices 31] [--rounds 100000]
 
 Each contender has a process of its own; they take turns, slice by slice, so that what else the machine does falls on
-all. A slice is a loop over one statement; shown is the minimum over the slices, less that of an empty loop
+all. A slice is a loop over one statement, of a millisecond or two; shown is the minimum over the slices, less that of an empty loop
 ("net"), with the loop ("timeit"), and the ratios of both to the smallest prometheus_client's.
 Needs prometheus_client in the interpreter that runs it, and nobody else on the machine.
 """
@@ -13,7 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from statistics import median
 from time import perf_counter_ns
 
 EMPTY = "pass"
@@ -42,6 +44,10 @@ def metrics(contender: str) -> dict[str, object]:
 
         names: dict[str, object] = {"bare": Bare()}
     else:
+        if contender == "drop-in":
+            import dyn_metrics.prometheus
+
+            dyn_metrics.prometheus.install()
         import prometheus_client as library  # type: ignore[no-redef]
 
         names = {}
@@ -92,6 +98,7 @@ class Contender:
             text=True,
         )
         self.best: dict[str, float] = {}
+        self.slices: dict[str, list[float]] = {}
 
     def slice(self, statement: str, rounds: int) -> None:
         assert self.process.stdin and self.process.stdout
@@ -99,17 +106,26 @@ class Contender:
         self.process.stdin.flush()
         passed = int(self.process.stdout.readline()) / rounds
         self.best[statement] = min(passed, self.best.get(statement, passed))
+        self.slices.setdefault(statement, []).append(passed)
 
     def net(self, statement: str) -> float:
         return self.best[statement] - self.best[EMPTY]
 
+    def net_median(self, statement: str) -> float:
+        return median(self.slices[statement]) - median(self.slices[EMPTY])
 
-def measure(contenders: list[Contender], slices: int, rounds: int) -> None:
-    statements = [EMPTY, *(statement for statement, _, _ in STATEMENTS.values())]
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(contenders: list[Contender], slices: int, rounds: int, names: Iterable[str] = STATEMENTS) -> None:
+    statements = [EMPTY, *(STATEMENTS[name][0] for name in names)]
     for _ in range(slices):
         for statement in statements:
             for contender in contenders:
-                contender.slice(statement, rounds if contender is contenders[0] else rounds // 10)
+                contender.slice(statement, rounds if contender is contenders[0] else rounds // 50)
         for statement in OURS_ONLY.values():
             contenders[0].slice(statement, rounds)
 
@@ -148,9 +164,7 @@ def main() -> int:
         contenders = [dyn, Contender("single"), Contender("multi", PROMETHEUS_MULTIPROC_DIR=files)]
         measure(contenders, arguments.slices, arguments.rounds)
         for contender in contenders:
-            assert contender.process.stdin
-            contender.process.stdin.close()
-            contender.process.wait()
+            contender.end()
         return 0 if report(*contenders) else 1
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+#: The repository, and where it is built.
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+
 # Before the first metric of this process: nothing of the tests belongs into the machine's own segment.
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="dyn-metrics-", dir="/dev/shm")
 os.environ["DYN_METRICS_SHM"] = os.path.join(_DIRECTORY.name, "root")

@@ -44,7 +44,15 @@ def test_a_private_segment_has_only_what_is_made_in_it(private_segment):
     private_segment.assert_exposed('other_total{a="b"} 2')
     assert "app_requests" not in private_segment.exposition()
 
+@pytest.fixture(autouse=True)
+def used():
+    with open("used", "a") as file:
+        print(os.environ["DYN_METRICS_SHM"], file=file)
+    yield
+
 def test_processes_write_into_the_private_segment(private_segment):
+    with open("used", "a") as file:
+        print(private_segment.path, file=file)
     subprocess.run([sys.executable, "-c", "import app; app.answer('child')"], check=True)
     private_segment.assert_value("app_requests_total", 1, model="child")
     private_segment.assert_count("app_seconds", 1)
@@ -98,10 +106,10 @@ def outcomes(pytester: pytest.Pytester, tests: str) -> dict[str, int]:
 
 
 def test_a_project_tests_its_metrics(pytester: pytest.Pytester) -> None:
-    before = set(os.listdir("/dev/shm"))
     assert outcomes(pytester, TESTS) == {"passed": 4}
-    left = [name for name in set(os.listdir("/dev/shm")) - before if name.startswith("dyn-metrics-test-")]
-    assert left == []
+    used = (pytester.path / "used").read_text().split()
+    assert len(set(used)) == 2
+    assert not any(Path(segment).parent.exists() for segment in used)
 
 
 def test_a_project_tests_the_metrics_of_prometheus_client(pytester: pytest.Pytester) -> None:

@@ -54,7 +54,7 @@ pub fn assert_done(command: &mut Command) -> Output {
     output
 }
 
-const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
+const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g1"];
 
 /// A command that compiles with all warnings as errors.
 pub fn compiler(name: &str, standard: &str) -> Command {

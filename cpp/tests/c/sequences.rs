@@ -73,7 +73,7 @@ fn run(program: &Path, place: &str, time: Duration) -> (Totals, Totals) {
 /// Seconds for each case, from `DYN_METRICS_DELAYS_SECONDS`.
 fn seconds() -> f64 {
     let wanted = std::env::var("DYN_METRICS_DELAYS_SECONDS").ok();
-    wanted.map_or(3.0, |seconds| seconds.parse().expect("DYN_METRICS_DELAYS_SECONDS: a number"))
+    wanted.map_or(1.0, |seconds| seconds.parse().expect("DYN_METRICS_DELAYS_SECONDS: a number"))
 }
 
 fn conserves(place: &str) {

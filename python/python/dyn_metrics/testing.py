@@ -40,12 +40,12 @@ class Segment:
     ``pid``, which gauges of the modes ``all`` and ``liveall`` have, a process's own need not be named when it is alone.
     """
 
-    def __init__(self, registry: dyn_metrics.Registry, path: str | os.PathLike[str]) -> None:
+    def __init__(self, registry: dyn_metrics.Registry, *, from_now_on: bool = False) -> None:
         self.registry = registry
         """Makes metrics in this segment."""
-        self.path = Path(path)
+        self.path = Path(registry.path)
         """The file, which is there from the first metric on."""
-        self._before = self.snapshot()
+        self._before = self.snapshot() if from_now_on else {}
 
     def snapshot(self) -> dict[str, _Family]:
         """Everything in the segment, over all processes, as :func:`dyn_metrics.snapshot` gives it."""
@@ -65,12 +65,12 @@ class Segment:
     def count(self, name: str, /, **labels: str) -> int:
         """How often a histogram or summary was observed since the fixture was made. AssertionError when there is none."""
         _, found, before = self._find(name, labels, "count")
-        return found["count"] - before.get("count", 0)
+        return found["count"] - int(before.get("count", 0))
 
     def sum(self, name: str, /, **labels: str) -> float:
         """As :meth:`count`: the sum of what was observed."""
         _, found, before = self._find(name, labels, "sum")
-        return found["sum"] - before.get("sum", 0.0)
+        return found["sum"] - float(before.get("sum", 0.0))
 
     def buckets(self, name: str, /, **labels: str) -> dict[float, int]:
         """As :meth:`count`: from each upper bound to the observations in that bucket alone."""
@@ -160,7 +160,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 @pytest.fixture
 def dyn_metrics_segment() -> Segment:
     """The segment of metrics that are made without a registry: what this test adds to it, and asserts on that."""
-    return Segment(dyn_metrics.REGISTRY, dyn_metrics.REGISTRY.path)
+    return Segment(dyn_metrics.REGISTRY, from_now_on=True)
 
 
 @pytest.fixture
@@ -169,5 +169,5 @@ def private_segment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Segment]:
     directory = _directory()
     path = os.path.join(directory, "segment")
     monkeypatch.setenv(_VARIABLE, path)
-    yield Segment(dyn_metrics.Registry(path=path), path)
+    yield Segment(dyn_metrics.Registry(path=path))
     shutil.rmtree(directory, ignore_errors=True)

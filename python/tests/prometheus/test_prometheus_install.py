@@ -142,12 +142,14 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, genera
 Gauge("g", "-").set(1)
 registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
+reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
+    os.close(writing)
     Gauge("h", "-").set(1)
     generate_latest(registry)
     print("ready", flush=True)
-    os.read(0, 1)
+    os.read(reading, 1)  # until the parent ends
     os._exit(0)
 print(os.getpid(), child, flush=True)
 assert input() == "go"
