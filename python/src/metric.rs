@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dyn_metrics::{Kind, Opts};
+use dyn_metrics::{Family, Kind, Opts, raw};
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
@@ -33,14 +33,33 @@ pub(crate) trait Class: PyClass<BaseType = Metric, Frozen = True> + Sync {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static>;
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>;
 
     /// What stands behind a metric with labels: nothing.
     fn without_series() -> Self;
 }
 
-/// What makes the child of a series; called once for each.
-type Maker = dyn Fn(Python<'_>, &Arc<Spec>, Vec<String>) -> PyResult<Py<PyAny>> + Send + Sync;
+/// What stands behind one series, and whether it is the one that was asked for: one beyond the family's limit
+/// stands for any number of them, and is not kept.
+pub(crate) struct Made<T> {
+    pub(crate) own: T,
+    pub(crate) is_kept: bool,
+}
+
+impl<T> Made<T> {
+    /// From the handle of the series with these values.
+    pub(crate) fn of<M: dyn_metrics::Metric>(
+        family: &Family<M>,
+        values: &[&str],
+        own: impl FnOnce(M) -> T,
+    ) -> dyn_metrics::Result<Self> {
+        let (handle, number) = raw::look_up(family, values)?;
+        Ok(Self { own: own(handle), is_kept: number > 0 })
+    }
+}
+
+/// What makes the child of a series.
+type Maker = dyn Fn(Python<'_>, &Arc<Spec>, Vec<String>) -> PyResult<Made<Py<PyAny>>> + Send + Sync;
 
 /// The children of a metric with labels.
 struct Children {
@@ -78,15 +97,16 @@ pub(crate) fn construct<S: Class>(
     let refused = |error| raise(py, &error, Some(&spec.name));
     let series = S::family(registry, &spec.opts, &names).map_err(refused)?;
     if names.is_empty() {
-        let own = series(&[]).map_err(refused)?;
+        let Made { own, .. } = series(&[]).map_err(refused)?;
         let metric = Metric { spec: Arc::clone(&spec), values: Vec::new(), children: None };
         return Ok(PyClassInitializer::from(metric).add_subclass(own));
     }
     let make = move |py: Python<'_>, spec: &Arc<Spec>, values: Vec<String>| {
         let given: Vec<&str> = values.iter().map(String::as_str).collect();
-        let own = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
+        let Made { own, is_kept } = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
         let metric = Metric { spec: Arc::clone(spec), values, children: None };
-        Ok(Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any())
+        let own = Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any();
+        Ok(Made { own, is_kept })
     };
     let children =
         Children { make: Box::new(make), by_identity: Identities::new(), by_values: RwLock::default() };
@@ -132,8 +152,11 @@ impl Metric {
             return Ok(Arc::clone(known));
         }
         drop(read);
-        let object = (children.make)(py, &self.spec, values.clone())?;
+        let Made { own: object, is_kept } = (children.make)(py, &self.spec, values.clone())?;
         let made = Arc::new(Child { object, aliases: AtomicU32::new(0) });
+        if !is_kept {
+            return Ok(made);
+        }
         let mut write = children.by_values.write().unwrap_or_else(PoisonError::into_inner);
         let child = Arc::clone(write.entry(values.into()).or_insert(Arc::clone(&made)));
         drop(write); // before `made`, which may be an object that nobody has
@@ -174,7 +197,7 @@ impl Metric {
     ///
     /// Values are texts; numbers and other objects that can be hashed are taken as `str()` shows them, bytes and
     /// None are refused. Equal values give the same object. What is beyond the family's limit of series goes to
-    /// one whose values are `__overflow__`. Cost: when the same text objects were given before, such as literals,
+    /// one whose values are `__overflow__`, by an object for each call. Cost: when the same text objects were given before, such as literals,
     /// two comparisons; else a search by what they say; else a registration, with system calls.
     ///
     /// Errors: InvalidValueError (a ValueError) when number or names of labels don't match, or a text has

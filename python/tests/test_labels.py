@@ -151,3 +151,14 @@ def test_threads_that_ask_at_once_get_the_same_objects_and_lose_nothing(counter:
         thread.join()
     assert all(children == found[0] for children in found)
     assert [child.value() for child in found[0]] == [80] * 100
+
+
+def test_what_is_beyond_the_limit_of_series_is_not_kept(registry: Registry) -> None:
+    counter = Counter("c", "h", ["a"], registry=registry, max_series=2)
+    kept = [counter.labels("x"), counter.labels("y")]
+    for _ in range(2):
+        for number in range(1000):
+            counter.labels(f"user {number}").inc()
+    assert counter.labels("x") is kept[0] and counter.labels("user 1") is not counter.labels("user 1")
+    series = {series["labels"]["a"]: series["value"] for series in registry.snapshot()["c_total"]["series"]}
+    assert series == {"x": 0, "y": 0, "__overflow__": 2000}
