@@ -44,8 +44,8 @@ impl Class for Histogram {
 /// Puts `buckets` into `opts`.
 fn bounds(arguments: &Arguments<'_>, opts: Opts, metric: &str) -> PyResult<Opts> {
     let Some(given) = arguments.get("buckets") else { return Ok(opts) };
-    let items =
-        given.try_iter().map_err(|_| wrong_type(metric, "buckets", given, "a sequence of numbers"))?;
+    let wrong = || wrong_type(metric, "buckets", given, "a sequence of numbers");
+    let items = given.try_iter().map_err(|error| args::of_type(error, given, wrong))?;
     let mut bounds = Vec::new();
     for item in items {
         bounds.push(args::number(&item?, metric)?);

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyClass};
 
 use crate::args::{Arguments, label_value};
-use crate::errors::{invalid_value, raise};
+use crate::errors::{invalid_value, raise, shortened};
 use crate::identity::{Given, Identities};
 use crate::lane::Lane;
 use crate::registry::Registry;
@@ -169,6 +169,7 @@ impl Metric {
         let Spec { name, labelnames, .. } = &*self.spec;
         self.children(py)?;
         let wrong = |what: &str, label: &str| {
+            let label = shortened(label);
             let text = format!("metric {name:?}: {what} label {label:?}, expected labels {labelnames:?}");
             invalid_value(py, text)
         };
