@@ -41,7 +41,7 @@ impl Class for Info {
             let labels = names.iter().zip(values);
             let opts = labels.fold(opts.clone(), |opts, (name, value)| opts.label(name, value));
             let own = Self { home: Some((registry.clone(), opts)), given: OnceLock::new() };
-            Ok(Made { own, is_kept: true })
+            Ok(Made { own, number: 1 })
         })
     }
 
@@ -113,7 +113,7 @@ impl Class for Enum {
             {
                 states.set(first);
             }
-            Ok(Made { own: Self(Some(made.own)), is_kept: made.is_kept })
+            Ok(Made { own: Self(Some(made.own)), number: made.number })
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dyn_metrics::{Family, Kind, Opts, raw};
@@ -43,7 +43,8 @@ pub(crate) trait Class: PyClass<BaseType = Metric, Frozen = True> + Sync {
 /// stands for any number of them, and is not kept.
 pub(crate) struct Made<T> {
     pub(crate) own: T,
-    pub(crate) is_kept: bool,
+    /// 0: it is not to be kept. Otherwise that of its segment, higher than before when that was replaced.
+    pub(crate) number: u64,
 }
 
 impl<T> Made<T> {
@@ -54,7 +55,7 @@ impl<T> Made<T> {
         own: impl FnOnce(M) -> T,
     ) -> dyn_metrics::Result<Self> {
         let (handle, number) = raw::look_up(family, values)?;
-        Ok(Self { own: own(handle), is_kept: number > 0 })
+        Ok(Self { own: own(handle), number })
     }
 }
 
@@ -65,6 +66,8 @@ type Maker = dyn Fn(Python<'_>, &Arc<Spec>, Vec<String>) -> PyResult<Made<Py<PyA
 struct Children {
     make: Box<Maker>,
     by_identity: Identities,
+    /// Number of the segment that the children are in.
+    segment: AtomicUsize,
     /// Held for a look or an insertion, in which no Python code runs.
     by_values: RwLock<HashMap<Box<[String]>, Arc<Child>>>,
 }
@@ -103,13 +106,17 @@ pub(crate) fn construct<S: Class>(
     }
     let make = move |py: Python<'_>, spec: &Arc<Spec>, values: Vec<String>| {
         let given: Vec<&str> = values.iter().map(String::as_str).collect();
-        let Made { own, is_kept } = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
+        let Made { own, number } = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
         let metric = Metric { spec: Arc::clone(spec), values, children: None };
         let own = Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any();
-        Ok(Made { own, is_kept })
+        Ok(Made { own, number })
     };
-    let children =
-        Children { make: Box::new(make), by_identity: Identities::new(), by_values: RwLock::default() };
+    let children = Children {
+        make: Box::new(make),
+        by_identity: Identities::new(),
+        segment: AtomicUsize::new(0),
+        by_values: RwLock::default(),
+    };
     let metric = Metric { spec: Arc::clone(&spec), values: Vec::new(), children: Some(Box::new(children)) };
     Ok(PyClassInitializer::from(metric).add_subclass(S::without_series()))
 }
@@ -152,14 +159,21 @@ impl Metric {
             return Ok(Arc::clone(known));
         }
         drop(read);
-        let Made { own: object, is_kept } = (children.make)(py, &self.spec, values.clone())?;
+        let Made { own: object, number } = (children.make)(py, &self.spec, values.clone())?;
         let made = Arc::new(Child { object, aliases: AtomicU32::new(0) });
-        if !is_kept {
+        if number == 0 {
             return Ok(made);
         }
+        let number = number as usize;
         let mut write = children.by_values.write().unwrap_or_else(PoisonError::into_inner);
+        let before = children.segment.fetch_max(number, Ordering::Relaxed);
+        if before > number {
+            return Ok(made); // another thread has found the segment that replaced this one's
+        }
+        let others = if before < number { std::mem::take(&mut *write) } else { HashMap::new() };
         let child = Arc::clone(write.entry(values.into()).or_insert(Arc::clone(&made)));
-        drop(write); // before `made`, which may be an object that nobody has
+        drop(write); // before `made` and `others`, which may be objects that nobody has
+        drop(others);
         Ok(child)
     }
 
@@ -336,8 +350,9 @@ impl Lane for Labels {
         names: Option<Borrowed<'_, 'py, PyAny>>,
         py: Python<'py>,
     ) -> Option<Py<PyAny>> {
-        let given = Given { objects, names };
-        match this.children.as_deref()?.by_identity.get(given) {
+        let children = this.children.as_deref()?;
+        let given = Given { objects, names, segment: children.segment.load(Ordering::Relaxed) };
+        match children.by_identity.get(given) {
             Some(child) => Some(child.clone_ref(py)),
             None => Self::by_text(this, given, py),
         }
@@ -350,11 +365,12 @@ impl Lane for Labels {
         answer: &Bound<'_, PyAny>,
     ) {
         let (Some(children), Ok(child)) = (this.children.as_deref(), answer.cast::<Metric>()) else { return };
+        let segment = children.segment.load(Ordering::Relaxed); // before the look
         let known = children.by_values.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(&*child.get().values).cloned();
         drop(known);
         if let Some(found) = found {
-            children.note(Given { objects, names }, &found, answer.py());
+            children.note(Given { objects, names, segment }, &found, answer.py());
         }
     }
 

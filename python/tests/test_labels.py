@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +163,18 @@ def test_what_is_beyond_the_limit_of_series_is_not_kept(registry: Registry) -> N
     assert counter.labels("x") is kept[0] and counter.labels("user 1") is not counter.labels("user 1")
     series = {series["labels"]["a"]: series["value"] for series in registry.snapshot()["c_total"]["series"]}
     assert series == {"x": 0, "y": 0, "__overflow__": 2000}
+
+
+def test_children_are_found_anew_in_a_segment_that_replaced_theirs(directory: Path) -> None:
+    registry = Registry(path=directory / "segment")
+    counter = registry.counter("c", "h", ["a"])
+    kept = counter.labels("x")
+    (directory / "segment").unlink()
+    there = Registry(path=directory / "segment").open()
+    counter.labels("new").inc()  # a registration: it looks where the segment is
+    for _ in range(3):
+        counter.labels("x").inc()
+        counter.labels(a="".join(["x"])).inc()
+    kept.inc()
+    series = {series["labels"]["a"]: series["value"] for series in there.snapshot()["c_total"]["series"]}
+    assert series == {"new": 1, "x": 6}
