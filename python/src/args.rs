@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDelta, PyDict, PyFloat, PyInt, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeCheck};
 
-use crate::errors::{invalid_type, invalid_value};
+use crate::errors::{invalid_type, invalid_value, shortened};
 
 /// Name of an object's type, for errors.
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
@@ -17,18 +17,30 @@ pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
 
 /// What an object says of itself, for errors.
 pub(crate) fn shown(object: &Bound<'_, PyAny>) -> String {
-    object.repr().map_or_else(|_| type_name(object), |text| text.to_string_lossy().into_owned())
+    let text = object.repr().map_or_else(|_| type_name(object), |text| text.to_string_lossy().into_owned());
+    if text.chars().nth(MOST_SHOWN).is_none() {
+        return text;
+    }
+    text.chars().take(MOST_SHOWN).chain("...".chars()).collect()
 }
+
+/// Most characters of an object that an error shows.
+const MOST_SHOWN: usize = 100;
 
 /// What an error is about, at its beginning: a metric's name, or a call such as `Registry()`.
 fn subject(metric: &str) -> String {
-    if metric.ends_with("()") { metric.to_owned() } else { format!("metric {metric:?}") }
+    if metric.ends_with("()") { metric.to_owned() } else { format!("metric {:?}", shortened(metric)) }
 }
 
 /// The error for an argument of the wrong type.
 pub(crate) fn wrong_type(metric: &str, what: &str, found: &Bound<'_, PyAny>, expected: &str) -> PyErr {
     let (subject, found_type) = (subject(metric), type_name(found));
     invalid_type(found.py(), format!("{subject}: {what}: found {found_type}, expected {expected}"))
+}
+
+/// `ours` in place of a TypeError; what else code of `object` raises, such as a KeyboardInterrupt, stays.
+pub(crate) fn of_type(error: PyErr, object: &Bound<'_, PyAny>, ours: impl FnOnce() -> PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(object.py()) { ours() } else { error }
 }
 
 /// The text `object`, which is `what` of `metric`.
@@ -49,7 +61,7 @@ pub(crate) fn texts(object: &Bound<'_, PyAny>, what: &str, metric: &str) -> PyRe
     if is_text_or_bytes(object) {
         return Err(wrong());
     }
-    let items = object.try_iter().map_err(|_| wrong())?;
+    let items = object.try_iter().map_err(|error| of_type(error, object, wrong))?;
     items.map(|item| text(&item?, what, metric)).collect()
 }
 
@@ -66,9 +78,11 @@ pub(crate) fn label_value(object: &Bound<'_, PyAny>, metric: &str) -> PyResult<S
     if object.is_instance_of::<PyString>() {
         return text(object, "label value", metric);
     }
-    if is_bytes(object) || object.is_none() || object.hash().is_err() {
-        return Err(wrong_type(metric, "label value", object, "str"));
+    let wrong = || wrong_type(metric, "label value", object, "str");
+    if is_bytes(object) || object.is_none() {
+        return Err(wrong());
     }
+    object.hash().map_err(|error| of_type(error, object, wrong))?;
     text(object.str()?.as_any(), "label value", metric)
 }
 
@@ -84,7 +98,8 @@ pub(crate) fn label_pairs(
     let pair = |(name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
         Ok((text(&name, "label name", metric)?, label_value(&value, metric)?))
     };
-    dict.iter().map(pair).collect()
+    // Of a copy: str() of a value may run code that changes it.
+    dict.copy()?.iter().map(pair).collect()
 }
 
 /// An argument that may be absent, which is something else than None.

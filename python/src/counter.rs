@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::{self, ABSENT, Amount, Arguments, Given, plain_amount, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
-use crate::metric::{Class, Metric, construct};
+use crate::metric::{Class, Made, Metric, construct};
 use crate::timing::{ExceptionCounter, Sink, Timer, exceptions};
 
 /// The error for an amount below 0.
@@ -61,13 +61,15 @@ impl Class for Counter {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let wholes = registry.family::<dyn_metrics::Counter>(opts, names)?;
         let fractions = registry.family::<FloatCounter>(opts, names)?;
         Ok(move |values: &[&str]| {
-            let whole = Some(wholes.try_with(values)?);
-            let values = values.iter().map(|value| (*value).to_owned()).collect();
-            Ok(Self { whole, fraction: OnceLock::new(), fractions: Some((fractions.clone(), values)) })
+            let texts = values.iter().map(|value| (*value).to_owned()).collect();
+            let fractions = Some((fractions.clone(), texts));
+            let counter = |whole| Self { whole: Some(whole), fraction: OnceLock::new(), fractions };
+            Made::of(&wholes, values, counter)
         })
     }
 
@@ -162,9 +164,10 @@ impl Class for IntCounter {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| family.try_with(values).map(|handle| Self(Some(handle))))
+        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
     }
 
     fn without_series() -> Self {
@@ -232,9 +235,10 @@ impl Class for DurationCounter {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| family.try_with(values).map(|handle| Self(Some(handle))))
+        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
     }
 
     fn without_series() -> Self {

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::{self, ABSENT, Arguments, Given, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
-use crate::metric::{Class, Metric, construct};
+use crate::metric::{Class, Made, Metric, construct};
 use crate::timing::{InprogressTracker, Sink, Timer};
 
 /// The options that gauges and enums have beside the common ones.
@@ -42,10 +42,11 @@ macro_rules! class_of {
                 registry: &dyn_metrics::Registry,
                 opts: &Opts,
                 names: &[&str],
-            ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static>
-            {
+            ) -> dyn_metrics::Result<
+                impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static,
+            > {
                 let family = registry.family(opts, names)?;
-                Ok(move |values: &[&str]| family.try_with(values).map(|handle| Self(Some(handle))))
+                Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
             }
 
             fn without_series() -> Self {

@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::args::{self, Arguments, plain_f64, wrong_type};
 use crate::lane::update_lane;
-use crate::metric::{Class, Metric, construct};
+use crate::metric::{Class, Made, Metric, construct};
 use crate::timing::{Sink, Timer};
 
 /// Observations counted by upper bound, and their sum, over all processes. Unit: that of the name.
@@ -30,9 +30,10 @@ impl Class for Histogram {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| family.try_with(values).map(|handle| Self(Some(handle))))
+        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
     }
 
     fn without_series() -> Self {
@@ -43,8 +44,8 @@ impl Class for Histogram {
 /// Puts `buckets` into `opts`.
 fn bounds(arguments: &Arguments<'_>, opts: Opts, metric: &str) -> PyResult<Opts> {
     let Some(given) = arguments.get("buckets") else { return Ok(opts) };
-    let items =
-        given.try_iter().map_err(|_| wrong_type(metric, "buckets", given, "a sequence of numbers"))?;
+    let wrong = || wrong_type(metric, "buckets", given, "a sequence of numbers");
+    let items = given.try_iter().map_err(|error| args::of_type(error, given, wrong))?;
     let mut bounds = Vec::new();
     for item in items {
         bounds.push(args::number(&item?, metric)?);
@@ -129,9 +130,10 @@ impl Class for Summary {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| family.try_with(values).map(|handle| Self(Some(handle))))
+        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
     }
 
     fn without_series() -> Self {

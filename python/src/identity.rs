@@ -18,14 +18,16 @@ const FIRST: usize = 16;
 const TABLES: u32 = 4;
 
 /// Addresses of the objects, 0 where there is none, and of the tuple of their names, if they have names: a
-/// call's place in a program has one tuple for ever.
-type Key = [usize; MOST + 1];
+/// call's place in a program has one tuple for ever. Last the segment's number.
+type Key = [usize; MOST + 2];
 
 /// What was given: objects, and their names.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a, 'py> {
     pub(crate) objects: &'a [Borrowed<'a, 'py, PyAny>],
     pub(crate) names: Option<Borrowed<'a, 'py, PyAny>>,
+    /// Number of the segment that new children are in: those in another one are found no more.
+    pub(crate) segment: usize,
 }
 
 struct Entry {
@@ -56,7 +58,7 @@ impl Table {
 
 #[inline(always)]
 fn hash(key: &Key) -> usize {
-    let [a, b, c, d, names] = *key;
+    let [a, b, c, d, names, _] = *key;
     let mixed = a ^ b.rotate_left(21) ^ c.rotate_left(42) ^ d.rotate_left(11) ^ names.rotate_left(32);
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
 }
@@ -70,7 +72,10 @@ impl Given<'_, '_> {
         for (address, object) in addresses.get_mut(..self.objects.len())?.iter_mut().zip(self.objects) {
             *address = object.as_ptr().addr();
         }
-        names.fill(self.names.map_or(0, |names| names.as_ptr().addr()));
+        if let [names, segment] = names {
+            *names = self.names.map_or(0, |names| names.as_ptr().addr());
+            *segment = self.segment;
+        }
         Some(key)
     }
 }

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::{self, Arguments, label_pairs, shown, texts};
 use crate::errors::{invalid_value, raise};
 use crate::gauge;
-use crate::metric::{Class, Metric, construct};
+use crate::metric::{Class, Made, Metric, construct};
 
 /// Facts that don't change, such as a version: labels of a series whose value is 1.
 ///
@@ -31,7 +31,8 @@ impl Class for Info {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         // For what it refuses.
         registry.family::<dyn_metrics::Info>(opts, names)?;
         let (registry, opts) = (registry.clone(), opts.clone());
@@ -39,7 +40,8 @@ impl Class for Info {
         Ok(move |values: &[&str]| {
             let labels = names.iter().zip(values);
             let opts = labels.fold(opts.clone(), |opts, (name, value)| opts.label(name, value));
-            Ok(Self { home: Some((registry.clone(), opts)), given: OnceLock::new() })
+            let own = Self { home: Some((registry.clone(), opts)), given: OnceLock::new() };
+            Ok(Made { own, number: 1 })
         })
     }
 
@@ -100,16 +102,18 @@ impl Class for Enum {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static> {
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
+    {
         let family = registry.family::<StateSet>(opts, names)?;
         Ok(move |values: &[&str]| {
-            let states = family.try_with(values)?;
+            let made = Made::of(&family, values, |states| states)?;
+            let states = &made.own;
             if !states.states().iter().any(|state| states.is_on(state))
                 && let Some(first) = states.states().first()
             {
                 states.set(first);
             }
-            Ok(Self(Some(states)))
+            Ok(Made { own: Self(Some(made.own)), number: made.number })
         })
     }
 

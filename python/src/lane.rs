@@ -217,8 +217,7 @@ fn call<L: Lane>(
     named: usize,
     names: Option<Borrowed<'_, '_, PyAny>>,
 ) -> *mut ffi::PyObject {
-    // Attached it is; but PyO3 must know.
-    Python::attach(|py| {
+    let refer = |py: Python<'_>| {
         let done = catch_unwind(AssertUnwindSafe(|| {
             let (given, named) = all.split_at(all.len() - named);
             let given: Vec<_> = [this].iter().chain(given).copied().collect();
@@ -243,5 +242,9 @@ fn call<L: Lane>(
                 std::ptr::null_mut()
             }
         }
-    })
+    };
+    // Attached it is; but PyO3 must know. Not by attach(), which panics while the interpreter ends and `__del__` and
+    // `atexit` still count.
+    // SAFETY: as the token of `this` says the thread is attached, which is what attach() would see to.
+    unsafe { Python::attach_unchecked(refer) }
 }

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dyn_metrics::{Kind, Opts};
+use dyn_metrics::{Family, Kind, Opts, raw};
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyClass};
 
 use crate::args::{Arguments, label_value};
-use crate::errors::{invalid_value, raise};
+use crate::errors::{invalid_value, raise, shortened};
 use crate::identity::{Given, Identities};
 use crate::lane::Lane;
 use crate::registry::Registry;
@@ -33,19 +33,41 @@ pub(crate) trait Class: PyClass<BaseType = Metric, Frozen = True> + Sync {
         registry: &dyn_metrics::Registry,
         opts: &Opts,
         names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Self> + Send + Sync + 'static>;
+    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>;
 
     /// What stands behind a metric with labels: nothing.
     fn without_series() -> Self;
 }
 
-/// What makes the child of a series; called once for each.
-type Maker = dyn Fn(Python<'_>, &Arc<Spec>, Vec<String>) -> PyResult<Py<PyAny>> + Send + Sync;
+/// What stands behind one series, and whether it is the one that was asked for: one beyond the family's limit
+/// stands for any number of them, and is not kept.
+pub(crate) struct Made<T> {
+    pub(crate) own: T,
+    /// 0: it is not to be kept. Otherwise that of its segment, higher than before when that was replaced.
+    pub(crate) number: u64,
+}
+
+impl<T> Made<T> {
+    /// From the handle of the series with these values.
+    pub(crate) fn of<M: dyn_metrics::Metric>(
+        family: &Family<M>,
+        values: &[&str],
+        own: impl FnOnce(M) -> T,
+    ) -> dyn_metrics::Result<Self> {
+        let (handle, number) = raw::look_up(family, values)?;
+        Ok(Self { own: own(handle), number })
+    }
+}
+
+/// What makes the child of a series.
+type Maker = dyn Fn(Python<'_>, &Arc<Spec>, Vec<String>) -> PyResult<Made<Py<PyAny>>> + Send + Sync;
 
 /// The children of a metric with labels.
 struct Children {
     make: Box<Maker>,
     by_identity: Identities,
+    /// Number of the segment that the children are in.
+    segment: AtomicUsize,
     /// Held for a look or an insertion, in which no Python code runs.
     by_values: RwLock<HashMap<Box<[String]>, Arc<Child>>>,
 }
@@ -78,18 +100,23 @@ pub(crate) fn construct<S: Class>(
     let refused = |error| raise(py, &error, Some(&spec.name));
     let series = S::family(registry, &spec.opts, &names).map_err(refused)?;
     if names.is_empty() {
-        let own = series(&[]).map_err(refused)?;
+        let Made { own, .. } = series(&[]).map_err(refused)?;
         let metric = Metric { spec: Arc::clone(&spec), values: Vec::new(), children: None };
         return Ok(PyClassInitializer::from(metric).add_subclass(own));
     }
     let make = move |py: Python<'_>, spec: &Arc<Spec>, values: Vec<String>| {
         let given: Vec<&str> = values.iter().map(String::as_str).collect();
-        let own = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
+        let Made { own, number } = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
         let metric = Metric { spec: Arc::clone(spec), values, children: None };
-        Ok(Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any())
+        let own = Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any();
+        Ok(Made { own, number })
     };
-    let children =
-        Children { make: Box::new(make), by_identity: Identities::new(), by_values: RwLock::default() };
+    let children = Children {
+        make: Box::new(make),
+        by_identity: Identities::new(),
+        segment: AtomicUsize::new(0),
+        by_values: RwLock::default(),
+    };
     let metric = Metric { spec: Arc::clone(&spec), values: Vec::new(), children: Some(Box::new(children)) };
     Ok(PyClassInitializer::from(metric).add_subclass(S::without_series()))
 }
@@ -132,11 +159,21 @@ impl Metric {
             return Ok(Arc::clone(known));
         }
         drop(read);
-        let object = (children.make)(py, &self.spec, values.clone())?;
+        let Made { own: object, number } = (children.make)(py, &self.spec, values.clone())?;
         let made = Arc::new(Child { object, aliases: AtomicU32::new(0) });
+        if number == 0 {
+            return Ok(made);
+        }
+        let number = number as usize;
         let mut write = children.by_values.write().unwrap_or_else(PoisonError::into_inner);
+        let before = children.segment.fetch_max(number, Ordering::Relaxed);
+        if before > number {
+            return Ok(made); // another thread has found the segment that replaced this one's
+        }
+        let others = if before < number { std::mem::take(&mut *write) } else { HashMap::new() };
         let child = Arc::clone(write.entry(values.into()).or_insert(Arc::clone(&made)));
-        drop(write); // before `made`, which may be an object that nobody has
+        drop(write); // before `made` and `others`, which may be objects that nobody has
+        drop(others);
         Ok(child)
     }
 
@@ -146,6 +183,7 @@ impl Metric {
         let Spec { name, labelnames, .. } = &*self.spec;
         self.children(py)?;
         let wrong = |what: &str, label: &str| {
+            let label = shortened(label);
             let text = format!("metric {name:?}: {what} label {label:?}, expected labels {labelnames:?}");
             invalid_value(py, text)
         };
@@ -174,7 +212,7 @@ impl Metric {
     ///
     /// Values are texts; numbers and other objects that can be hashed are taken as `str()` shows them, bytes and
     /// None are refused. Equal values give the same object. What is beyond the family's limit of series goes to
-    /// one whose values are `__overflow__`. Cost: when the same text objects were given before, such as literals,
+    /// one whose values are `__overflow__`, by an object for each call. Cost: when the same text objects were given before, such as literals,
     /// two comparisons; else a search by what they say; else a registration, with system calls.
     ///
     /// Errors: InvalidValueError (a ValueError) when number or names of labels don't match, or a text has
@@ -312,8 +350,9 @@ impl Lane for Labels {
         names: Option<Borrowed<'_, 'py, PyAny>>,
         py: Python<'py>,
     ) -> Option<Py<PyAny>> {
-        let given = Given { objects, names };
-        match this.children.as_deref()?.by_identity.get(given) {
+        let children = this.children.as_deref()?;
+        let given = Given { objects, names, segment: children.segment.load(Ordering::Relaxed) };
+        match children.by_identity.get(given) {
             Some(child) => Some(child.clone_ref(py)),
             None => Self::by_text(this, given, py),
         }
@@ -326,11 +365,12 @@ impl Lane for Labels {
         answer: &Bound<'_, PyAny>,
     ) {
         let (Some(children), Ok(child)) = (this.children.as_deref(), answer.cast::<Metric>()) else { return };
+        let segment = children.segment.load(Ordering::Relaxed); // before the look
         let known = children.by_values.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(&*child.get().values).cloned();
         drop(known);
         if let Some(found) = found {
-            children.note(Given { objects, names }, &found, answer.py());
+            children.note(Given { objects, names, segment }, &found, answer.py());
         }
     }
 

@@ -4,7 +4,7 @@ import errno
 import math
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,50 @@ def test_an_exception_of_the_number_itself_goes_through(registry: Registry) -> N
 
     with pytest.raises(ZeroDivisionError):
         registry.gauge("g", "h").set(Odd())
+
+
+def test_what_is_interrupted_is_not_taken_for_a_wrong_type(registry: Registry) -> None:
+    class Interrupted:
+        def __hash__(self) -> int:
+            raise KeyboardInterrupt
+
+        def __iter__(self) -> Iterator[str]:
+            raise KeyboardInterrupt
+
+    calls: list[Callable[[], object]] = [
+        lambda: registry.counter("c", "h", ["a"]).labels(Interrupted()),
+        lambda: registry.counter("d", "h", Interrupted()),
+        lambda: registry.histogram("h", "h", buckets=Interrupted()),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+def test_a_dict_that_changes_while_it_is_read(registry: Registry) -> None:
+    class Changing:
+        def __str__(self) -> str:
+            facts["more"] = facts.pop("b")
+            return "x"
+
+    facts: dict[str, object] = {"a": Changing(), "b": "y"}
+    registry.info("i", "h").info(facts)
+    assert registry.snapshot()["i_info"]["series"][0]["labels"] == {"a": "x", "b": "y"}
+
+
+def test_long_texts_are_shown_by_their_beginning(registry: Registry) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: registry.enum("e", "h", states=["a"]).state(LONG),
+        lambda: registry.gauge("g", "h", multiprocess_mode=LONG),  # type: ignore[arg-type]
+        lambda: registry.counter(LONG, None),  # type: ignore[arg-type]
+        lambda: registry.counter(LONG, "h", "ab"),
+        lambda: Registry(path=[LONG]),  # type: ignore[arg-type]
+        lambda: registry.counter("c", "h", ["a"]).labels(**{LONG: "x"}),
+    ]
+    for call in calls:
+        with pytest.raises(DynMetricsError) as caught:
+            call()
+        assert len(str(caught.value)) < 400
 
 
 def test_a_directory_that_is_missing(directory: Path) -> None:

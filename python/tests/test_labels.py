@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +152,29 @@ def test_threads_that_ask_at_once_get_the_same_objects_and_lose_nothing(counter:
         thread.join()
     assert all(children == found[0] for children in found)
     assert [child.value() for child in found[0]] == [80] * 100
+
+
+def test_what_is_beyond_the_limit_of_series_is_not_kept(registry: Registry) -> None:
+    counter = Counter("c", "h", ["a"], registry=registry, max_series=2)
+    kept = [counter.labels("x"), counter.labels("y")]
+    for _ in range(2):
+        for number in range(1000):
+            counter.labels(f"user {number}").inc()
+    assert counter.labels("x") is kept[0] and counter.labels("user 1") is not counter.labels("user 1")
+    series = {series["labels"]["a"]: series["value"] for series in registry.snapshot()["c_total"]["series"]}
+    assert series == {"x": 0, "y": 0, "__overflow__": 2000}
+
+
+def test_children_are_found_anew_in_a_segment_that_replaced_theirs(directory: Path) -> None:
+    registry = Registry(path=directory / "segment")
+    counter = registry.counter("c", "h", ["a"])
+    kept = counter.labels("x")
+    (directory / "segment").unlink()
+    there = Registry(path=directory / "segment").open()
+    counter.labels("new").inc()  # a registration: it looks where the segment is
+    for _ in range(3):
+        counter.labels("x").inc()
+        counter.labels(a="".join(["x"])).inc()
+    kept.inc()
+    series = {series["labels"]["a"]: series["value"] for series in there.snapshot()["c_total"]["series"]}
+    assert series == {"new": 1, "x": 6}

@@ -213,6 +213,28 @@ def test_sub_interpreters_are_refused_clearly(directory: Path) -> None:
     assert "subinterpreter" in text.replace("-", ""), text
 
 
+def test_what_is_counted_while_the_interpreter_ends_counts(directory: Path) -> None:
+    program = """
+import os, sys
+from dyn_metrics import Counter
+class Ending:
+    counter, labelled = Counter("c", "h"), Counter("l", "h", ["a"])
+    def __del__(self, write=os.write):
+        self.counter.inc(0.5)
+        self.counter.inc(amount=2)
+        self.labelled.labels("new").inc()
+        write(1, b"counted")
+class Cycle: pass
+cycle = Cycle()
+cycle.itself, cycle.ending = cycle, Ending()
+sys.modules["kept until the end"] = cycle
+"""
+    assert run(program, DYN_METRICS_SHM=str(directory / "segment")) == "counted"
+    registry = Registry(path=directory / "segment")
+    assert registry.counter("c", "h").value() == 2.5
+    assert registry.counter("l", "h", ["a"]).labels("new").value() == 1
+
+
 def test_nothing_runs_in_the_background_and_importing_opens_nothing(directory: Path) -> None:
     program = """
 import json, os, threading
