@@ -7,16 +7,26 @@ import sys
 
 
 class _Waiting:
+    # It stays in the list afterwards: another thread that is going through it would miss a finder.
+    _waits = True
+
     def find_spec(self, fullname, path=None, target=None):
-        if fullname == "prometheus_client":
-            sys.meta_path.remove(self)
+        if self._waits and fullname == "prometheus_client":
+            self._waits = False
             try:
                 from dyn_metrics.prometheus import install
 
                 install()
             except Exception as error:  # The program worked without us.
-                print(f"DYN_METRICS_PROMETHEUS: {error}", file=sys.stderr)
+                _say(f"DYN_METRICS_PROMETHEUS: {error}")
         return None
+
+
+def _say(text):
+    try:
+        sys.stderr.write(text + "\n")
+    except Exception:  # A program without a standard error, or with a closed one.
+        pass
 
 
 sys.meta_path.insert(0, _Waiting())
