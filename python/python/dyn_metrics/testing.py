@@ -65,12 +65,12 @@ class Segment:
     def count(self, name: str, /, **labels: str) -> int:
         """How often a histogram or summary was observed since the fixture was made. AssertionError when there is none."""
         _, found, before = self._find(name, labels, "count")
-        return found["count"] - before.get("count", 0)
+        return found["count"] - int(before.get("count", 0))
 
     def sum(self, name: str, /, **labels: str) -> float:
         """As :meth:`count`: the sum of what was observed."""
         _, found, before = self._find(name, labels, "sum")
-        return found["sum"] - before.get("sum", 0.0)
+        return found["sum"] - float(before.get("sum", 0.0))
 
     def buckets(self, name: str, /, **labels: str) -> dict[float, int]:
         """As :meth:`count`: from each upper bound to the observations in that bucket alone."""
