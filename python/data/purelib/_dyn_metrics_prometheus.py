@@ -8,18 +8,39 @@ import sys
 
 class _Waiting:
     # It stays in the list afterwards: another thread that is going through it would miss a finder.
-    _waits = True
+    waits = True
 
     def find_spec(self, fullname, path=None, target=None):
-        if self._waits and fullname == "prometheus_client":
-            self._waits = False
-            try:
-                from dyn_metrics.prometheus import install
-
-                install()
-            except Exception as error:  # The program worked without us.
-                _say(f"DYN_METRICS_PROMETHEUS: {error}")
+        if fullname != "prometheus_client" or not self.waits:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(fullname, path, target) if find else None
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader)
+                return spec
         return None
+
+
+class _Loader:
+    # Not in find_spec: there the interpreter's import lock is held, and what another thread imports may wait for it.
+    def __init__(self, original):
+        self._original = original
+
+    def __getattr__(self, name):
+        return getattr(self._original, name)
+
+    def exec_module(self, module):
+        module.__loader__ = module.__spec__.loader = self._original
+        _waiting.waits = False
+        try:
+            from dyn_metrics.prometheus import install
+
+            install()
+        except Exception as error:  # The program worked without us.
+            _say(f"DYN_METRICS_PROMETHEUS: {error}")
+        self._original.exec_module(module)
 
 
 def _say(text):
@@ -29,4 +50,5 @@ def _say(text):
         pass
 
 
-sys.meta_path.insert(0, _Waiting())
+_waiting = _Waiting()
+sys.meta_path.insert(0, _waiting)

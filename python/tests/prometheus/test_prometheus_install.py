@@ -362,3 +362,17 @@ assert hasattr(prometheus_client.Info.info, "__wrapped__")
 def test_install_waits_for_another_threads_import(segment: Segment) -> None:
     segment.run("-c", IN_THE_MIDST)
     assert segment.value("c_total") == 1
+
+
+def test_the_environment_installs_it_without_the_import_lock_and_after_a_mere_look(segment: Segment) -> None:
+    segment.run("-c", """
+import _imp, importlib.util
+import dyn_metrics.prometheus as ours
+held, install = [], ours.install
+ours.install = lambda: (held.append(_imp.lock_held()), install())
+importlib.util.find_spec("prometheus_client")
+from prometheus_client import Counter
+assert held == [False]
+Counter("c", "-").inc()
+""", DYN_METRICS_PROMETHEUS="1")
+    assert segment.value("c_total") == 1
