@@ -13,7 +13,6 @@
 //! | `timing` | context managers and decorators |
 //! | `prometheus` | what stands behind prometheus_client's metric objects |
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
-//! | `value` | words of series, for code that brings its own metric classes |
 //! | `bare` | calls that do nothing, for benches |
 //! | `snapshot` | reading a segment back |
 //! | `lane` | short ways into the methods that count |
@@ -39,7 +38,6 @@ mod registry;
 mod snapshot;
 mod spec;
 mod timing;
-mod value;
 
 use pyo3::prelude::*;
 
@@ -57,8 +55,7 @@ mod _native {
         lanes(module.py())?;
         module.add("REGISTRY", registry::Registry::root(module.py())?)?;
         module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
-        module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)?;
-        module.add_function(wrap_pyfunction!(value::values, module)?)
+        module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)
     }
 }
 
@@ -78,7 +75,6 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;
-    module.add_class::<value::Value>()?;
     module.add_class::<bare::Bare>()
 }
 
@@ -94,7 +90,5 @@ fn lanes(py: Python<'_>) -> PyResult<()> {
     lane::open::<gauge::IntGaugeInc>(py)?;
     lane::open::<gauge::IntGaugeDec>(py)?;
     lane::open::<histogram::HistogramObserve>(py)?;
-    lane::open::<histogram::SummaryObserve>(py)?;
-    lane::open::<value::ValueInc>(py)?;
-    lane::open::<value::ValueSet>(py)
+    lane::open::<histogram::SummaryObserve>(py)
 }

@@ -30,10 +30,8 @@ __all__ = [
     "SegmentReader",
     "Summary",
     "Timer",
-    "Value",
     "rebuild",
     "rebuild_registry",
-    "values",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -521,37 +519,6 @@ class Bare:
     def __new__(cls) -> Self: ...
     def nothing(self) -> None: ...
     def nothing_of(self, amount: object = None) -> None: ...
-
-@final
-class Value:
-    """One word of a series: what a value of prometheus_client is."""
-
-    def inc(self, amount: _Number = 1, /) -> None:
-        """Adds ``amount``; a negative one to a counter, and NaN, is dropped, and counted. Buckets and counts take
-        whole amounts."""
-
-    def set(self, value: _Number, timestamp: float | None = None) -> None:
-        """Sets a gauge; the time of a ``mostrecent`` one is that of the call. InvalidValueError otherwise."""
-
-    def get(self) -> float:
-        """The number: of a gauge this process's, otherwise that of all processes."""
-
-def values(
-    kind: Literal["counter", "gauge", "histogram", "summary"],
-    name: str,
-    documentation: str,
-    labels: Sequence[tuple[str, str]] = ...,
-    *,
-    registry: Registry | None = None,
-    unit: str = "",
-    mode: str = "",
-    buckets: Sequence[float] | None = None,
-) -> list[Value]:
-    """The words of a series, registered under its exposed name (a counter's with ``_total``).
-
-    A counter and a gauge have one; a histogram one for each bucket, ``+Inf`` last, and then the sum; a summary the
-    count and the sum.
-    """
 
 @disjoint_base
 class PrometheusValue:

@@ -268,7 +268,7 @@ assert b"created" not in theirs.generate_latest()
     assert set(segment.families()) == {"shared"}
 
 
-def test_a_subinterpreter_or_an_odd_importer_changes_nothing_about_the_module(segment: Segment) -> None:
+def test_the_patched_modules_look_as_if_nobody_had_been_there(segment: Segment) -> None:
     segment.run("-c", """
 import dyn_metrics.prometheus
 dyn_metrics.prometheus.install()
@@ -276,3 +276,105 @@ import inspect, prometheus_client.values as values
 assert type(values.__spec__.loader).__name__ == "SourceFileLoader" and values.__loader__ is values.__spec__.loader
 assert "class MutexValue" in inspect.getsource(values)
 """)
+
+
+def test_finders_of_the_old_kind_are_passed_over(segment: Segment) -> None:
+    segment.run("-c", """
+import sys
+class Old:
+    def find_module(self, name, path=None):
+        return None
+sys.meta_path.insert(0, Old())
+import dyn_metrics.prometheus
+dyn_metrics.prometheus.install()
+import warnings
+warnings.simplefilter("ignore")
+from prometheus_client import Counter
+Counter("c", "-").inc()
+""")
+    assert segment.value("c_total") == 1
+
+
+ODD = """
+from prometheus_client import Counter
+class Raising(Counter):
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+class Own(Counter):
+    def _metric_init(self):
+        self._value = [0]
+unfinished, raising, own = Counter.__new__(Counter), Raising.__new__(Raising), Own("own", "-")
+unfinished._name = "unfinished"
+class Sub(Counter):
+    pass
+sub = Sub("sub", "-", ["a"])
+sub.labels("x").inc(2)
+import dyn_metrics.prometheus
+dyn_metrics.prometheus.install()
+assert own._value == [0]
+sub.labels("x").inc()
+"""
+
+
+def test_metric_objects_that_are_no_good_stop_nothing(segment: Segment) -> None:
+    segment.run("-c", ODD)
+    assert segment.value("sub_total", a="x") == 3
+
+
+@pytest.mark.parametrize("first", ["import dyn_metrics.prometheus as ours; ours.install()", "pass"])
+def test_what_a_version_lacks_is_left_out(segment: Segment, first: str) -> None:
+    """As versions before 0.23, without remove_by_labels; one that lacks more works as it does without us."""
+    segment.run("-c", f"""
+import prometheus_client.metrics as metrics, prometheus_client.multiprocess as multiprocess
+del metrics.MetricWrapperBase.remove_by_labels, multiprocess.MultiProcessCollector
+{first}
+import dyn_metrics.prometheus
+dyn_metrics.prometheus.install()
+c = metrics.Counter("c", "-", ["a"])
+c.labels("x").inc()
+c.clear()
+""")
+    assert segment.value("c_total", a="x") == 1
+
+
+IN_THE_MIDST = """
+import importlib.abc, sys, threading
+import dyn_metrics.prometheus
+begun, installing = threading.Event(), threading.Event()
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "prometheus_client.context_managers":
+            begun.set()
+            installing.wait()
+sys.meta_path.insert(0, Slow())
+def program():
+    from prometheus_client import Counter
+    Counter("c", "-").inc()
+thread = threading.Thread(target=program)
+thread.start()
+begun.wait()
+threading.Timer(0.2, installing.set).start()
+dyn_metrics.prometheus.install()
+thread.join()
+import prometheus_client
+assert hasattr(prometheus_client.Info.info, "__wrapped__")
+"""
+
+
+def test_install_waits_for_another_threads_import(segment: Segment) -> None:
+    segment.run("-c", IN_THE_MIDST)
+    assert segment.value("c_total") == 1
+
+
+def test_the_environment_installs_it_without_the_import_lock_and_after_a_mere_look(segment: Segment) -> None:
+    segment.run("-c", """
+import _imp, importlib.util
+import dyn_metrics.prometheus as ours
+held, install = [], ours.install
+ours.install = lambda: (held.append(_imp.lock_held()), install())
+importlib.util.find_spec("prometheus_client")
+from prometheus_client import Counter
+assert held == [False]
+Counter("c", "-").inc()
+""", DYN_METRICS_PROMETHEUS="1")
+    assert segment.value("c_total") == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -38,15 +40,17 @@ def install(registry: Registry | None = None) -> None:
     >>> dyn_metrics.prometheus.install()
     """
     global _installed
+    _await_imports()
     with _lock:
         _values.use(registry)
         if _installed:
             return
         _installed = True
-        sys.meta_path.insert(0, _hook)
+        if _hook not in sys.meta_path:
+            sys.meta_path.insert(0, _hook)
         late = [name for name in _PATCHES if name in sys.modules]
         for name in late:
-            _PATCHES[name](sys.modules[name])
+            _patch(sys.modules[name])
         if late:
             _replace_by_name()
             _adopt_existing()
@@ -58,8 +62,8 @@ def uninstall() -> None:
     with _lock:
         if not _installed:
             return
+        # The hook stays: other threads may be going through the list.
         _installed = False
-        sys.meta_path.remove(_hook)
         for owner, name, original in reversed(_replaced):
             setattr(owner, name, original)
         _replaced.clear()
@@ -92,7 +96,8 @@ def _patch_metrics(metrics: Any) -> None:
         _replace(owner, name, _followed_by(getattr(owner, name), after))
     base = metrics.MetricWrapperBase
     for name in ("remove", "remove_by_labels", "clear"):
-        _replace(base, name, _removing(getattr(base, name)))
+        if hasattr(base, name):  # remove_by_labels came with 0.23
+            _replace(base, name, _removing(getattr(base, name)))
     _replace(metrics.Enum, "__init__", _enum_init(metrics.Enum.__init__))
 
 
@@ -138,6 +143,22 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
 }
 
 
+def _patch(module: types.ModuleType) -> None:
+    """Patch one of prometheus_client's modules; what can't be patched stays as it is."""
+    try:
+        _PATCHES[module.__name__](module)
+    except Exception as error:  # A version that we do not know, or install() called in the midst of its import.
+        _values.warn("%s stays as it is: %s", module.__name__, error)
+
+
+def _await_imports() -> None:
+    """Wait for other threads that are importing what we patch."""
+    for name in ("prometheus_client", *_PATCHES):
+        if name in sys.modules:
+            with contextlib.suppress(Exception):  # It fails for those who import it, too.
+                importlib.import_module(name)
+
+
 class _Hook(importlib.abc.MetaPathFinder):
     """Patches prometheus_client's modules as soon as they have been executed."""
 
@@ -147,20 +168,21 @@ class _Hook(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in _PATCHES:
+        if fullname not in _PATCHES or not _installed:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _Loader(spec.loader, _PATCHES[fullname])
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target) if find else None
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader)
                 return spec
         return None
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, original: importlib.abc.Loader, patch: Callable[[Any], None]) -> None:
+    def __init__(self, original: importlib.abc.Loader) -> None:
         self._original = original
-        self._patch = patch
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
         return self._original.create_module(spec)
@@ -173,7 +195,7 @@ class _Loader(importlib.abc.Loader):
         self._original.exec_module(module)
         with _lock:
             if _installed:
-                self._patch(module)
+                _patch(module)
 
 
 _hook = _Hook()
@@ -193,11 +215,21 @@ def _replace_by_name() -> None:
 
 def _adopt_existing() -> None:
     """Move the numbers of metric objects that were made before."""
-    base = sys.modules["prometheus_client.metrics"].MetricWrapperBase
-    # By type: isinstance() would ask proxies what they stand for.
-    for metric in [one for one in gc.get_objects() if issubclass(type(one), base)]:
-        if getattr(metric, "_name", None) is None or not _values.is_observable(metric):
-            continue
+    base = getattr(sys.modules.get("prometheus_client.metrics"), "MetricWrapperBase", None)
+    # By type: isinstance() would ask proxies what they stand for, and issubclass() what metaclasses think of it.
+    kinds = {id(kind) for kind in _and_below(base)} if base else set()
+    for metric in [one for one in gc.get_objects() if id(type(one)) in kinds]:
+        _values.attempt(object.__repr__(metric), functools.partial(_adopt_unless_parent, metric))
+
+
+def _and_below(kind: type) -> list[type]:
+    """A class and all classes below it."""
+    children: list[type] = type.__subclasses__(kind)
+    return [kind, *(below for child in children for below in _and_below(child))]
+
+
+def _adopt_unless_parent(metric: Any) -> None:
+    if getattr(metric, "_name", None) is not None and _values.is_observable(metric):
         _values.attempt(metric._name, functools.partial(_adopt, metric))
 
 
@@ -209,12 +241,17 @@ def _adopt(metric: Any) -> None:
     elif not isinstance(getattr(metric, "_value", getattr(metric, "_sum", None)), _values.Value):
         new = _values.values_of(metric)
         old = {name: getattr(metric, name) for name in new}
+        pairs = [pair for name in new for pair in _paired(old[name], new[name])]
+        for before, _ in pairs:
+            before.get()  # A subclass with something else there keeps it.
         for name, value in new.items():
             setattr(metric, name, value)
-        for name in new:
-            several = zip(old[name], new[name]) if name == "_buckets" else [(old[name], new[name])]
-            for before, after in several:
-                _carry(before, after, metric._type)
+        for before, after in pairs:
+            _carry(before, after, metric._type)
+
+
+def _paired(old: Any, new: Any) -> list[tuple[Any, Any]]:
+    return list(zip(old, new)) if isinstance(new, list) else [(old, new)]
 
 
 def _carry(before: Any, after: _values.Value, kind: str) -> None:

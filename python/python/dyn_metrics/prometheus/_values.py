@@ -49,6 +49,11 @@ def attempt(metric: str, bind: Callable[[], Any]) -> Any:
         return None
 
 
+def warn(text: str, *args: Any) -> None:
+    """Say to who listens to this package's logger what does not work."""
+    _log.warning(text, *args)
+
+
 def pairs(names: Iterable[str], values: Iterable[str]) -> list[tuple[str, str]]:
     """Labels as the binder takes them."""
     return [(str(name), str(value)) for name, value in zip(names, values)]
