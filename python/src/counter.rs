@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use dyn_metrics::raw;
 use dyn_metrics::{Family, FloatCounter, Kind, Opts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -46,10 +47,11 @@ impl Counter {
         if let Some(fraction) = self.fraction.get() {
             return fraction;
         }
-        let made = self
-            .fractions
-            .as_ref()
-            .map(|(family, values)| family.with(&values.iter().map(String::as_str).collect::<Vec<_>>()));
+        let made = self.fractions.as_ref().map(|(family, values)| {
+            // The whole amounts' family may have moved to a new segment; what can't be had counts privately.
+            let _ = raw::follow(family);
+            family.with(&values.iter().map(String::as_str).collect::<Vec<_>>())
+        });
         self.fraction.get_or_init(|| made.unwrap_or_default())
     }
 }

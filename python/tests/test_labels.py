@@ -169,12 +169,13 @@ def test_children_are_found_anew_in_a_segment_that_replaced_theirs(directory: Pa
     registry = Registry(path=directory / "segment")
     counter = registry.counter("c", "h", ["a"])
     kept = counter.labels("x")
+    kept.inc(0.25)
     (directory / "segment").unlink()
     there = Registry(path=directory / "segment").open()
     counter.labels("new").inc()  # a registration: it looks where the segment is
     for _ in range(3):
         counter.labels("x").inc()
-        counter.labels(a="".join(["x"])).inc()
+        counter.labels(a="".join(["x"])).inc(0.5)
     kept.inc()
     series = {series["labels"]["a"]: series["value"] for series in there.snapshot()["c_total"]["series"]}
-    assert series == {"new": 1, "x": 6}
+    assert series == {"new": 1, "x": 4.5}

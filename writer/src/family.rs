@@ -429,6 +429,14 @@ impl<M: Metric> Family<M> {
         self.inner.cache.core()
     }
 
+    /// Looks what the name leads to now, as a look-up of new values does.
+    pub(crate) fn follow(&self) -> Result<()> {
+        match self.core() {
+            AnyFamily::Segment(core) => self.current_core(core).map(drop),
+            AnyFamily::Foreign(_) => Ok(()),
+        }
+    }
+
     /// The family in the segment that the name leads to now; new series go there after a replacement.
     fn current_core(&self, core: &'static FamilyCore) -> Result<&'static FamilyCore> {
         let segment = self.inner.registry.segment()?;

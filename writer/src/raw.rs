@@ -217,6 +217,15 @@ pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::
     Ok(family.remembered(values).unwrap_or((made, 0)))
 }
 
+/// Has a family whose segment was replaced go on in the new one, as a look-up of new values would: for a binding that
+/// has seen another family of the same name move.
+///
+/// # Errors
+/// As a registration's.
+pub fn follow<M: Metric>(family: &Family<M>) -> crate::error::Result<()> {
+    family.follow()
+}
+
 /// A handle whose cells nobody else sees, with the bounds and states of a family's series.
 pub fn private_like<M: Metric>(family: &Family<M>) -> M {
     family.core().private()
