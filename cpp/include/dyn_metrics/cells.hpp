@@ -102,8 +102,9 @@ class Cells {
     add_double(raw_.shared + word, x);
   }
   DYNM_SHARED_INLINE void observe_shared(std::uint32_t bucket, std::uint32_t sum, double x) const noexcept {
-    add_u64_shared(bucket, 1);
-    add_f64_shared(sum, x);
+    if (__builtin_expect(raw_.shared == nullptr, 0)) return observe_cold(raw_.cold, bucket, sum, x);
+    __atomic_fetch_add(raw_.shared + bucket, 1, __ATOMIC_RELAXED);
+    add_double(raw_.shared + sum, x);
   }
 
   // Where this CPU has no block yet, or there are no blocks at all. Only what the library needs is handed over, in a
