@@ -332,6 +332,22 @@ impl Cells {
         }
     }
 
+    /// Adds 1 to word `bucket` and `x` to word `sum`, a double: [`Self::add_one`] and [`Self::add_f64`] where
+    /// [`Self::is_used`], with the table loaded and tested once.
+    #[inline]
+    pub(crate) fn observe(&self, bucket: usize, sum: usize, x: f64) {
+        debug_assert!(bucket < self.cold.shared.len() && sum < self.cold.shared.len());
+        let table = self.table;
+        // SAFETY: as in add_u64.
+        if !unsafe { table.add_one(bucket) } {
+            self.add_u64_without_block(bucket, 1);
+        }
+        // SAFETY: as in add_u64.
+        if !unsafe { table.add_f64(sum, x) } {
+            self.add_f64_without_block(sum, x);
+        }
+    }
+
     #[cold]
     fn add_u64_without_block(&self, index: usize, n: u64) {
         self.cold.add_u64(index, n);

@@ -45,8 +45,7 @@ impl Histogram {
             }
             return;
         }
-        self.cells.add_one(self.bucket(value));
-        self.cells.add_f64(self.bounds().len() + 1, value);
+        self.cells.observe(self.bucket(value), self.bounds().len() + 1, value);
     }
 
     /// Observes `value` `count` times at once; where their sum is infinite, it is left out as an infinite value is.
