@@ -29,6 +29,7 @@ fn the_three_probes_and_their_aliases_differ() {
         }
     }
     scene.system.set_state(State::Ready).unwrap();
+    scene.wait_for_check("segment", |check| check["status"] == "ok");
     let health = scene.probe("/health");
     assert_eq!((health.status, health.word()), (200, "healthy"));
     assert_eq!(health.report["version"], "1.2.3");
@@ -59,6 +60,7 @@ fn a_process_is_ready_once_its_required_checks_have_passed() {
 fn answers_are_json_text_or_a_word() {
     let scene = Scene::start(|builder| builder);
     let address = scene.system.address();
+    scene.wait_for_check("segment", |check| check["status"] == "ok");
     let answer = get(address, "/health", "");
     assert_eq!(answer.field("content-type"), Some("application/json"));
     assert_eq!(answer.field("cache-control"), Some("no-store"));
@@ -194,7 +196,10 @@ fn helper_starts_from_the_environment() {
     let system = System::from_env().expect("a system").expect("one that is enabled");
     let address = system.address();
     let live = get(address, "/my/live", "").status;
-    let health = dyn_metrics_tests::systems::probe(address, "/my/health");
+    let health = wait_for("the segment's check", || {
+        let health = dyn_metrics_tests::systems::probe(address, "/my/health");
+        (health.check("segment")["status"] != "starting").then_some(health)
+    });
     println!("live: {live}, health: {} {}", health.status, health.word());
     println!("segment: {}", health.check("segment")["reason"].as_str().unwrap());
     let metrics = get(address, "/metrics", "");
