@@ -124,6 +124,7 @@ fn a_format_that_never_returns_blocks_nobody() {
 fn metrics_are_those_of_the_process_or_of_the_segment() {
     let scene = Scene::start(|builder| builder);
     scene.registry.counter("mine_total", "Mine").unwrap().inc_by(5);
+    scene.wait_for_check("segment", |check| check["status"] == "ok");
     let page = scene.get("/metrics");
     assert_eq!(page.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let page = text(&page.body).to_owned();
