@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::{self, ABSENT, Amount, Arguments, Given, plain_amount, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
-use crate::metric::{Class, Made, Metric, construct};
+use crate::metric::{Class, Made, Metric, class_of, construct};
 use crate::timing::{ExceptionCounter, Sink, Timer, exceptions};
 
 /// The error for an amount below 0.
@@ -159,23 +159,7 @@ update_lane!(CounterInc: Counter.c"inc", 0, |counter, given| {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct IntCounter(Option<dyn_metrics::Counter>);
 
-impl Class for IntCounter {
-    const KIND: Kind = Kind::Counter;
-
-    fn family(
-        registry: &dyn_metrics::Registry,
-        opts: &Opts,
-        names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
-    {
-        let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
-    }
-
-    fn without_series() -> Self {
-        Self(None)
-    }
-}
+class_of!(IntCounter, Counter);
 
 #[pymethods]
 impl IntCounter {
@@ -230,23 +214,7 @@ update_lane!(IntCounterInc: IntCounter.c"inc", 0, |counter, given| {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct DurationCounter(Option<dyn_metrics::DurationCounter>);
 
-impl Class for DurationCounter {
-    const KIND: Kind = Kind::Counter;
-
-    fn family(
-        registry: &dyn_metrics::Registry,
-        opts: &Opts,
-        names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
-    {
-        let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
-    }
-
-    fn without_series() -> Self {
-        Self(None)
-    }
-}
+class_of!(DurationCounter, Counter);
 
 impl DurationCounter {
     fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::DurationCounter> {

@@ -1,14 +1,14 @@
 //! `Gauge`, `IntGauge` and `DurationGauge`.
 
 use dyn_metrics::raw::{self, Number};
-use dyn_metrics::{FloatGauge, GaugeMode, Kind, Opts};
+use dyn_metrics::{FloatGauge, GaugeMode, Opts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::args::{self, ABSENT, Arguments, Given, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
-use crate::metric::{Class, Made, Metric, construct};
+use crate::metric::{Metric, class_of, construct};
 use crate::timing::{InprogressTracker, Sink, Timer};
 
 /// The options that gauges and enums have beside the common ones.
@@ -33,26 +33,34 @@ pub(crate) fn options(arguments: &Arguments<'_>, mut opts: Opts, metric: &str) -
     Ok(opts)
 }
 
-macro_rules! class_of {
-    ($Class:ident) => {
-        impl Class for $Class {
-            const KIND: Kind = Kind::Gauge;
+/// The lanes of a gauge whose amounts `plain` takes from what is given.
+macro_rules! gauge_lanes {
+    ($Class:ident, $plain:ident, $Set:ident, $Inc:ident, $Dec:ident) => {
+        update_lane!($Set: $Class.c"set", 1, |gauge, given| {
+            let [one] = given else { return None };
+            let value = $plain(*one)?;
+            gauge.0.as_ref().map(|gauge| gauge.set(value))
+        });
 
-            fn family(
-                registry: &dyn_metrics::Registry,
-                opts: &Opts,
-                names: &[&str],
-            ) -> dyn_metrics::Result<
-                impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static,
-            > {
-                let family = registry.family(opts, names)?;
-                Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
+        update_lane!($Inc: $Class.c"inc", 0, |gauge, given| {
+            let gauge = gauge.0.as_ref()?;
+            match given {
+                [] => gauge.inc(),
+                [one] => gauge.add($plain(*one)?),
+                _ => return None,
             }
+            Some(())
+        });
 
-            fn without_series() -> Self {
-                Self(None)
+        update_lane!($Dec: $Class.c"dec", 0, |gauge, given| {
+            let gauge = gauge.0.as_ref()?;
+            match given {
+                [] => gauge.dec(),
+                [one] => gauge.sub($plain(*one)?),
+                _ => return None,
             }
-        }
+            Some(())
+        });
     };
 }
 
@@ -72,7 +80,7 @@ macro_rules! class_of {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct Gauge(Option<FloatGauge>);
 
-class_of!(Gauge);
+class_of!(Gauge, Gauge);
 
 impl Gauge {
     fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s FloatGauge> {
@@ -146,31 +154,7 @@ impl Gauge {
     }
 }
 
-update_lane!(GaugeSet: Gauge.c"set", 1, |gauge, given| {
-    let [one] = given else { return None };
-    let value = plain_f64(*one)?;
-    gauge.0.as_ref().map(|gauge| gauge.set(value))
-});
-
-update_lane!(GaugeInc: Gauge.c"inc", 0, |gauge, given| {
-    let gauge = gauge.0.as_ref()?;
-    match given {
-        [] => gauge.inc(),
-        [one] => gauge.add(plain_f64(*one)?),
-        _ => return None,
-    }
-    Some(())
-});
-
-update_lane!(GaugeDec: Gauge.c"dec", 0, |gauge, given| {
-    let gauge = gauge.0.as_ref()?;
-    match given {
-        [] => gauge.dec(),
-        [one] => gauge.sub(plain_f64(*one)?),
-        _ => return None,
-    }
-    Some(())
-});
+gauge_lanes!(Gauge, plain_f64, GaugeSet, GaugeInc, GaugeDec);
 
 /// A Gauge of whole numbers, whose value is an int of 64 bits.
 ///
@@ -183,7 +167,7 @@ update_lane!(GaugeDec: Gauge.c"dec", 0, |gauge, given| {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct IntGauge(Option<dyn_metrics::Gauge>);
 
-class_of!(IntGauge);
+class_of!(IntGauge, Gauge);
 
 impl IntGauge {
     fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::Gauge> {
@@ -239,31 +223,7 @@ impl IntGauge {
     }
 }
 
-update_lane!(IntGaugeSet: IntGauge.c"set", 1, |gauge, given| {
-    let [one] = given else { return None };
-    let value = plain_int(*one)?;
-    gauge.0.as_ref().map(|gauge| gauge.set(value))
-});
-
-update_lane!(IntGaugeInc: IntGauge.c"inc", 0, |gauge, given| {
-    let gauge = gauge.0.as_ref()?;
-    match given {
-        [] => gauge.inc(),
-        [one] => gauge.add(plain_int(*one)?),
-        _ => return None,
-    }
-    Some(())
-});
-
-update_lane!(IntGaugeDec: IntGauge.c"dec", 0, |gauge, given| {
-    let gauge = gauge.0.as_ref()?;
-    match given {
-        [] => gauge.dec(),
-        [one] => gauge.sub(plain_int(*one)?),
-        _ => return None,
-    }
-    Some(())
-});
+gauge_lanes!(IntGauge, plain_int, IntGaugeSet, IntGaugeInc, IntGaugeDec);
 
 /// A Gauge of time, exposed in seconds and kept in nanoseconds.
 ///
@@ -277,7 +237,7 @@ update_lane!(IntGaugeDec: IntGauge.c"dec", 0, |gauge, given| {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct DurationGauge(Option<dyn_metrics::DurationGauge>);
 
-class_of!(DurationGauge);
+class_of!(DurationGauge, Gauge);
 
 impl DurationGauge {
     fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::DurationGauge> {

@@ -1,12 +1,12 @@
 //! `Histogram` and `Summary`.
 
-use dyn_metrics::{Kind, Opts, Tally};
+use dyn_metrics::{Opts, Tally};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::args::{self, Arguments, plain_f64, wrong_type};
 use crate::lane::update_lane;
-use crate::metric::{Class, Made, Metric, construct};
+use crate::metric::{Metric, class_of, construct};
 use crate::timing::{Sink, Timer};
 
 /// Observations counted by upper bound, and their sum, over all processes. Unit: that of the name.
@@ -23,23 +23,7 @@ use crate::timing::{Sink, Timer};
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct Histogram(Option<dyn_metrics::Histogram>);
 
-impl Class for Histogram {
-    const KIND: Kind = Kind::Histogram;
-
-    fn family(
-        registry: &dyn_metrics::Registry,
-        opts: &Opts,
-        names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
-    {
-        let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
-    }
-
-    fn without_series() -> Self {
-        Self(None)
-    }
-}
+class_of!(Histogram, Histogram);
 
 /// Puts `buckets` into `opts`.
 fn bounds(arguments: &Arguments<'_>, opts: Opts, metric: &str) -> PyResult<Opts> {
@@ -123,23 +107,7 @@ update_lane!(HistogramObserve: Histogram.c"observe", 1, |histogram, given| {
 #[pyclass(frozen, extends = Metric, module = "dyn_metrics")]
 pub(crate) struct Summary(Option<Tally>);
 
-impl Class for Summary {
-    const KIND: Kind = Kind::Tally;
-
-    fn family(
-        registry: &dyn_metrics::Registry,
-        opts: &Opts,
-        names: &[&str],
-    ) -> dyn_metrics::Result<impl Fn(&[&str]) -> dyn_metrics::Result<Made<Self>> + Send + Sync + 'static>
-    {
-        let family = registry.family(opts, names)?;
-        Ok(move |values: &[&str]| Made::of(&family, values, |handle| Self(Some(handle))))
-    }
-
-    fn without_series() -> Self {
-        Self(None)
-    }
-}
+class_of!(Summary, Tally);
 
 impl Summary {
     fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s Tally> {

@@ -39,6 +39,33 @@ pub(crate) trait Class: PyClass<BaseType = Metric, Frozen = True> + Sync {
     fn without_series() -> Self;
 }
 
+/// Says that a class is what stands behind one series of a kind: a handle, none where there are labels.
+macro_rules! class_of {
+    ($Class:ident, $KIND:ident) => {
+        impl $crate::metric::Class for $Class {
+            const KIND: dyn_metrics::Kind = dyn_metrics::Kind::$KIND;
+
+            fn family(
+                registry: &dyn_metrics::Registry,
+                opts: &dyn_metrics::Opts,
+                names: &[&str],
+            ) -> dyn_metrics::Result<
+                impl Fn(&[&str]) -> dyn_metrics::Result<$crate::metric::Made<Self>> + Send + Sync + 'static,
+            > {
+                let family = registry.family(opts, names)?;
+                Ok(move |values: &[&str]| {
+                    $crate::metric::Made::of(&family, values, |handle| Self(Some(handle)))
+                })
+            }
+
+            fn without_series() -> Self {
+                Self(None)
+            }
+        }
+    };
+}
+pub(crate) use class_of;
+
 /// What stands behind one series, and whether it is the one that was asked for: one beyond the family's limit
 /// stands for any number of them, and is not kept.
 pub(crate) struct Made<T> {

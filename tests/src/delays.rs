@@ -10,6 +10,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::thread::JoinHandleExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
 
+use crate::servers::Guard;
 use crate::work::{cpus, move_to};
 
 #[cfg(target_arch = "aarch64")]
@@ -179,6 +181,39 @@ impl Cells {
         let entries = self.words.iter().step_by(STRIDE / 8).map(|word| std::ptr::from_ref(word) as usize);
         Vec::leak(entries.collect())
     }
+}
+
+/// Runs three processes over cells of their own, each made by `command` from the file's path, and reads what they print:
+/// what they have acknowledged, and what is there.
+///
+/// # Panics
+/// When a process can't be started, fails, or prints something else.
+pub fn run_processes(command: impl Fn(&Path) -> Command) -> (Totals, Totals) {
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let path = directory.path().join("cells");
+    let cells = Cells::open(&path).expect("cells");
+    let start = |_| Guard(command(&path).stdout(Stdio::piped()).spawn().expect("a process"));
+    let processes: Vec<Guard> = (0..3).map(start).collect();
+    let mut acknowledged = Totals::default();
+    for mut process in processes {
+        let text = std::io::read_to_string(process.0.stdout.take().expect("a pipe")).expect("text");
+        assert!(process.0.wait().expect("it ends").success(), "a process failed: {text}");
+        let numbers: Vec<u64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+        acknowledged.integers += numbers[0];
+        acknowledged.doubles += numbers[1];
+    }
+    (acknowledged, cells.totals())
+}
+
+/// How long each case takes: `DYN_METRICS_DELAYS_SECONDS`, else `seconds`.
+///
+/// # Panics
+/// When the variable is no number.
+#[must_use]
+pub fn time_for_each(seconds: f64) -> Duration {
+    let wanted = std::env::var("DYN_METRICS_DELAYS_SECONDS").ok();
+    let parse = |wanted: String| wanted.parse().expect("DYN_METRICS_DELAYS_SECONDS: a number");
+    Duration::from_secs_f64(wanted.map_or(seconds, parse))
 }
 
 /// Offset and size of glibc's rseq area; none where none is registered.

@@ -186,9 +186,9 @@ pub struct Descriptor {
     /// Names and values, sorted by name.
     pub labels: Vec<(String, String)>,
     /// Upper bounds of a histogram, without `+Inf`.
-    pub bounds: &'static [f64],
+    pub bounds: Vec<f64>,
     /// States of a state set.
-    pub states: &'static [String],
+    pub states: Vec<String>,
     /// How a gauge's values of several processes combine; of one process's interest only where it tells others.
     pub mode: GaugeMode,
     /// Priority, 0 is the most important.

@@ -40,8 +40,8 @@ pub(crate) struct FamilyCore {
     pub(crate) keep_dead: u32,
     pub(crate) max_series: u32,
     /// Of a histogram.
-    pub(crate) buckets: Option<&'static Buckets>,
-    pub(crate) states: &'static [String],
+    pub(crate) buckets: Option<Buckets>,
+    pub(crate) states: Box<[String]>,
 }
 
 impl fmt::Debug for FamilyCore {
@@ -55,7 +55,7 @@ impl fmt::Debug for FamilyCore {
 
 impl FamilyCore {
     pub(crate) fn new(segment: &'static Segment, offset: u64, family: &record::Family<'_>) -> Self {
-        let buckets = || Box::leak(Box::new(Buckets::new(Box::leak(family.bounds.iter().collect()))));
+        let buckets = || Buckets::new(&family.bounds.iter().collect::<Vec<_>>());
         Self {
             segment,
             offset,
@@ -69,14 +69,14 @@ impl FamilyCore {
             shared_only: family.shared_only,
             keep_dead: family.keep_dead,
             max_series: family.max_series,
-            buckets: (family.kind == Kind::Histogram).then(buckets).map(|made| &*made),
-            states: Box::leak(family.states.iter().map(str::to_owned).collect()),
+            buckets: (family.kind == Kind::Histogram).then(buckets),
+            states: family.states.iter().map(str::to_owned).collect(),
         }
     }
 
     /// Upper bounds of a histogram, without `+Inf`; none of other kinds.
-    pub(crate) fn bounds(&self) -> &'static [f64] {
-        Buckets::bounds_of(self.buckets)
+    pub(crate) fn bounds(&self) -> &[f64] {
+        Buckets::bounds_of(self.buckets.as_ref())
     }
 
     /// An error that names this family.
@@ -195,8 +195,8 @@ impl AnyFamily {
     /// A handle like those of its series, whose cells nobody else sees.
     pub(crate) fn private<M: Metric>(self) -> M {
         match self {
-            Self::Segment(core) => M::private(core.buckets, core.states),
-            Self::Foreign(family) => M::private(family.buckets, family.states),
+            Self::Segment(core) => M::private(core.buckets.as_ref(), &core.states),
+            Self::Foreign(family) => M::private(family.buckets.as_ref(), &family.states),
         }
     }
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dyn_metrics_layout::name::{MAX_NAME, clash, clash_candidates};
-use dyn_metrics_layout::record::{Doubles, Family as FamilyRecord, Texts};
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 pub(crate) use series::ForeignSeries;
@@ -22,7 +21,7 @@ use crate::metric::Metric;
 use crate::metrics::Buckets;
 use crate::options::MAX_SERIES_PER_FAMILY;
 use crate::opts::Opts;
-use crate::register::registrant;
+use crate::register::{family_record, registrant};
 
 /// A series of a back end; none where updates go nowhere.
 pub(crate) type Slot = Option<&'static ForeignSeries>;
@@ -45,8 +44,8 @@ pub(crate) struct ForeignFamily {
     pub(crate) level: u8,
     pub(crate) max_series: u32,
     /// Of a histogram.
-    pub(crate) buckets: Option<&'static Buckets>,
-    pub(crate) states: &'static [String],
+    pub(crate) buckets: Option<Buckets>,
+    pub(crate) states: Box<[String]>,
     series: Mutex<Series>,
 }
 
@@ -159,7 +158,7 @@ impl Foreign {
 impl ForeignFamily {
     fn new(opts: &Opts, kind: Kind) -> Self {
         let bounds = opts.bounds_for(kind);
-        let buckets = || &*Box::leak(Box::new(Buckets::new(bounds.to_vec().leak())));
+        let buckets = || Buckets::new(bounds);
         Self {
             name: opts.name.clone(),
             help: opts.help.clone(),
@@ -170,14 +169,14 @@ impl ForeignFamily {
             level: opts.level,
             max_series: opts.max_series.unwrap_or(MAX_SERIES_PER_FAMILY).max(1),
             buckets: (kind == Kind::Histogram).then(buckets),
-            states: opts.states.clone().leak(),
+            states: opts.states.clone().into(),
             series: Mutex::default(),
         }
     }
 
     fn shape(&self) -> Shape<'_> {
         let Self { name, unit, registrant, kind, mode, buckets, states, .. } = self;
-        let bounds = Buckets::bounds_of(*buckets);
+        let bounds = Buckets::bounds_of(buckets.as_ref());
         Shape { name, unit, registrant, kind: *kind, mode: *mode, bounds, states }
     }
 
@@ -190,8 +189,8 @@ impl ForeignFamily {
             kind: self.kind,
             representation,
             labels,
-            bounds: Buckets::bounds_of(self.buckets),
-            states: self.states,
+            bounds: Buckets::bounds_of(self.buckets.as_ref()).to_vec(),
+            states: self.states.to_vec(),
             mode: self.mode,
             level: self.level,
         }
@@ -201,7 +200,7 @@ impl ForeignFamily {
     pub(crate) fn handle<M: Metric>(&'static self, slot: Slot) -> M {
         match slot {
             Some(series) => M::of_foreign(series),
-            None => M::nowhere(self.buckets, self.states),
+            None => M::nowhere(self.buckets.as_ref(), &self.states),
         }
     }
 }
@@ -219,21 +218,7 @@ fn check_clashes(families: &BTreeMap<String, &'static ForeignFamily>, opts: &Opt
 /// Refuses what would be too long for a segment.
 fn check_lengths(opts: &Opts, kind: Kind) -> Result<()> {
     let states: Vec<&str> = opts.states.iter().map(String::as_str).collect();
-    let record = FamilyRecord {
-        name: &opts.name,
-        kind,
-        mode: opts.mode_for(kind),
-        level: opts.level,
-        shared_only: opts.shared,
-        help: &opts.help,
-        unit: &opts.unit,
-        registrant: "",
-        created_unix_ns: 0,
-        keep_dead: opts.keep_dead,
-        max_series: 1,
-        bounds: Doubles::Numbers(opts.bounds_for(kind)),
-        states: Texts::Strs(&states),
-    };
+    let record = family_record(opts, kind, &states);
     let long = |source| Error::TooLong { metric: opts.name.clone(), source };
     record.encode(0, 0, &mut vec![0; record.encoded_len()]).map(drop).map_err(long)
 }

@@ -133,8 +133,8 @@ impl<M: Metric> AnyMetric for M {
             kind,
             representation: M::REPRESENTATION,
             labels,
-            bounds: crate::metrics::Buckets::bounds_of(self.buckets()),
-            states: self.states(),
+            bounds: crate::metrics::Buckets::bounds_of(self.buckets()).to_vec(),
+            states: self.states().to_vec(),
             mode,
             level,
         };

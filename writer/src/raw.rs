@@ -186,7 +186,7 @@ pub fn private<M: Metric>(bounds: Option<&[f64]>, states: &[&str]) -> M {
     let wanted = Opts::new("private", "");
     match (M::KIND, bounds) {
         (Kind::Histogram, Some(bounds)) if wanted.clone().bounds(bounds).check(M::KIND, &[]).is_ok() => {
-            let buckets = crate::metrics::Buckets::new(bounds.to_vec().leak());
+            let buckets = crate::metrics::Buckets::new(bounds);
             M::private(Some(Box::leak(Box::new(buckets))), &[])
         }
         (Kind::StateSet, _) if wanted.states(states).check(M::KIND, &[]).is_ok() => {

@@ -23,6 +23,25 @@ use crate::sys;
 /// What a family's first series takes, as a rule.
 const FIRST_SERIES_BYTES: usize = 256;
 
+/// The record of the family that `opts` describes: what every registry of it agrees on.
+pub(crate) fn family_record<'o>(opts: &'o Opts, kind: Kind, states: &'o [&'o str]) -> Family<'o> {
+    Family {
+        name: &opts.name,
+        kind,
+        mode: opts.mode_for(kind),
+        level: opts.level,
+        shared_only: opts.shared,
+        help: &opts.help,
+        unit: &opts.unit,
+        registrant: "",
+        created_unix_ns: 0,
+        keep_dead: opts.keep_dead,
+        max_series: 1,
+        bounds: Doubles::Numbers(opts.bounds_for(kind)),
+        states: Texts::Strs(states),
+    }
+}
+
 impl Segment {
     /// Finds or registers the family that `opts` describes, already checked.
     pub(crate) fn family(&'static self, opts: &Opts, kind: Kind) -> Result<&'static FamilyCore> {
@@ -37,19 +56,10 @@ impl Segment {
         let registrant = self.registrant();
         let states: Vec<&str> = opts.states.iter().map(String::as_str).collect();
         let family = Family {
-            name: &opts.name,
-            kind,
-            mode: opts.mode_for(kind),
-            level: opts.level,
-            shared_only: opts.shared,
-            help: &opts.help,
-            unit: &opts.unit,
             registrant: &registrant,
             created_unix_ns: sys::unix_ns(),
-            keep_dead: opts.keep_dead,
             max_series: opts.max_series.unwrap_or(self.header.max_series).max(1),
-            bounds: Doubles::Numbers(opts.bounds_for(kind)),
-            states: Texts::Strs(&states),
+            ..family_record(opts, kind, &states)
         };
         let mut record = vec![0; family.encoded_len()];
         // Once for its lengths: what is too long must not draw space.

@@ -158,19 +158,6 @@ fn a_library_older_than_the_header_is_refused_with_a_remedy() {
     assert_done(run.arg(directory.path().join("s")).env("DYN_METRICS_SHM", directory.path().join("root")));
 }
 
-#[test]
-fn what_updates_cost_can_be_measured() {
-    let directory = directory();
-    let program = built("c++", directory.path(), "times", &["times.cpp"], &["-O2"]);
-    let output = assert_done(Command::new(program).arg(directory.path().join("s")).arg("2"));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        text.lines().filter(|line| line.contains(" ns ") && !line.contains("inf")).count(),
-        9,
-        "{text}"
-    );
-}
-
 /// A program of ours, compiled as its users are told to, and what it prints.
 fn output(directory: &Path, source: &Path) -> String {
     let (out, library) = (directory.join(source.file_stem().unwrap()), shared_object());

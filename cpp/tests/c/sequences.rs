@@ -1,11 +1,11 @@
 //! The restartable sequences of the C++ header: what they arm, and that they lose nothing where they are delayed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use dyn_metrics_tests::delays::{Cells, Totals};
-use dyn_metrics_tests::servers::{Guard, have};
+use dyn_metrics_tests::delays::{Totals, run_processes, time_for_each};
+use dyn_metrics_tests::servers::have;
 
 use crate::cells::{built, compilers, have_sequences};
 use crate::library::{assert_done, compiler, directory, here};
@@ -50,30 +50,11 @@ fn sequences_for_aarch64_update_one_word_and_arm_what_the_kernel_accepts() {
 
 /// Three processes of four threads: what they have acknowledged, and what is there.
 fn run(program: &Path, place: &str, time: Duration) -> (Totals, Totals) {
-    let directory = directory();
-    let path = directory.path().join("cells");
-    let cells = Cells::open(&path).expect("cells");
-    let start = |_| {
+    run_processes(|path| {
         let mut command = Command::new(program);
-        command.arg(&path).args([place, "4", &time.as_millis().to_string()]);
-        Guard(command.stdout(Stdio::piped()).spawn().expect("a process"))
-    };
-    let processes: Vec<Guard> = (0..3).map(start).collect();
-    let mut acknowledged = Totals::default();
-    for mut process in processes {
-        let text = std::io::read_to_string(process.0.stdout.take().expect("a pipe")).expect("text");
-        assert!(process.0.wait().expect("it ends").success(), "a process failed: {text}");
-        let numbers: Vec<u64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
-        acknowledged.integers += numbers[0];
-        acknowledged.doubles += numbers[1];
-    }
-    (acknowledged, cells.totals())
-}
-
-/// Seconds for each case, from `DYN_METRICS_DELAYS_SECONDS`.
-fn seconds() -> f64 {
-    let wanted = std::env::var("DYN_METRICS_DELAYS_SECONDS").ok();
-    wanted.map_or(1.0, |seconds| seconds.parse().expect("DYN_METRICS_DELAYS_SECONDS: a number"))
+        command.arg(path).args([place, "4", &time.as_millis().to_string()]);
+        command
+    })
 }
 
 fn conserves(place: &str) {
@@ -83,7 +64,7 @@ fn conserves(place: &str) {
     let directory = directory();
     for name in compilers() {
         let program = built(name, directory.path(), name, &["delays.cpp"], &["-O2"]);
-        let (acknowledged, found) = run(&program, place, Duration::from_secs_f64(seconds()));
+        let (acknowledged, found) = run(&program, place, time_for_each(1.0));
         assert_eq!(found, acknowledged, "{name}");
         assert!(found.doubles > 1000 && found.integers == 3 * found.doubles, "{name}: {found:?}");
     }

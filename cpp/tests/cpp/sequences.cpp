@@ -1,7 +1,5 @@
 // The sequences on rseq areas that the test supplies: they run on every machine, under emulators too. With DELAYED,
 // loops stand between their instructions; with UNARMED, they lack the store that arms them. Needs no library.
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <limits>
@@ -9,15 +7,8 @@
 #ifdef DELAYED
 #include "delayed.hpp"
 #endif
+#include "check.hpp"
 #include "dyn_metrics/sequences.hpp"
-
-#define CHECK(condition)                                             \
-  do {                                                               \
-    if (!(condition)) {                                              \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                                  \
-    }                                                                \
-  } while (0)
 
 using namespace dyn_metrics::detail;
 

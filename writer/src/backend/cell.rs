@@ -17,7 +17,7 @@ pub struct Cell {
     kind: Kind,
     /// A gauge's numbers are kept in it.
     representation: Representation,
-    bounds: &'static [f64],
+    bounds: Vec<f64>,
     /// Whether a gauge is 0 before it is set.
     starts_at_zero: bool,
     /// A counter's numbers by representation; a gauge's number and whether it was set; a histogram's buckets or a
@@ -30,7 +30,8 @@ impl Cell {
     /// One for the series that `descriptor` describes, all 0.
     #[must_use]
     pub fn new(descriptor: &Descriptor) -> Self {
-        let Descriptor { kind, representation, bounds, mode, .. } = *descriptor;
+        let Descriptor { kind, representation, ref bounds, mode, .. } = *descriptor;
+        let bounds = bounds.clone();
         let starts_at_zero = matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum);
         let count = match kind {
             Kind::Counter => Representation::COUNT,

@@ -195,7 +195,7 @@ fn metrics(of: &Descriptor, value: Option<Value>) -> Vec<Metric> {
             metric.set_summary(summary);
         }
         (_, Some(Value::Distribution { buckets, count, sum })) => {
-            metric.set_histogram(histogram(of.bounds, &buckets, count, sum));
+            metric.set_histogram(histogram(&of.bounds, &buckets, count, sum));
         }
         (_, None) => return Vec::new(),
     }

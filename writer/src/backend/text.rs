@@ -51,18 +51,18 @@ fn shown(descriptor: &Descriptor, value: Option<Value>) -> Option<Shown> {
         (Kind::Gauge, Some(Value::Number(Given::Integer(n)))) => Shown::Gauge(Number::Signed(n)),
         (Kind::Gauge, Some(Value::Number(number))) => Shown::Gauge(Number::Float(number.as_f64())),
         (Kind::StateSet, Some(Value::States(bits))) => {
-            Shown::StateSet { states: descriptor.states.into(), bits }
+            Shown::StateSet { states: descriptor.states.as_slice().into(), bits }
         }
         (Kind::Gauge | Kind::StateSet, _) => return None,
         (Kind::Info, _) => Shown::Info,
         (kind, Some(Value::Distribution { buckets, count, sum })) => match kind {
             Kind::Tally => Shown::Tally { count, sum },
-            _ => Shown::Histogram { bounds: descriptor.bounds.into(), buckets, sum },
+            _ => Shown::Histogram { bounds: descriptor.bounds.as_slice().into(), buckets, sum },
         },
         (Kind::Tally, _) => Shown::Tally { count: 0, sum: 0.0 },
         _ => {
             let buckets = vec![0; descriptor.bounds.len() + 1];
-            Shown::Histogram { bounds: descriptor.bounds.into(), buckets, sum: 0.0 }
+            Shown::Histogram { bounds: descriptor.bounds.as_slice().into(), buckets, sum: 0.0 }
         }
     };
     Some(shown)

@@ -143,13 +143,13 @@ impl ForeignSeries {
 
     /// Words that the series would have in a segment.
     pub(crate) fn words(&self) -> usize {
-        self.family.kind.cell_words(Buckets::bounds_of(self.family.buckets).len())
+        self.family.kind.cell_words(Buckets::bounds_of(self.family.buckets.as_ref()).len())
     }
 
     /// Which word is the sum.
     fn sum_index(&self) -> usize {
         match self.family.kind {
-            Kind::Histogram => Buckets::bounds_of(self.family.buckets).len() + 1,
+            Kind::Histogram => Buckets::bounds_of(self.family.buckets.as_ref()).len() + 1,
             _ => 1,
         }
     }

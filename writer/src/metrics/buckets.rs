@@ -13,7 +13,6 @@ const MANTISSA_BITS: u32 = 52;
 /// positive, are counted through.
 #[derive(Debug)]
 pub(crate) struct Buckets {
-    bounds: &'static [f64],
     /// The bounds, and infinity behind them.
     padded: Box<[f64]>,
     /// For each cell, the number of bounds below it. At most one bound lies in a cell.
@@ -25,9 +24,9 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &[f64]) -> Self {
         let padded = bounds.iter().copied().chain([f64::INFINITY]).collect();
-        let none = Self { bounds, padded, below: Box::new([]), shift: 0, first: 0, last: 0 };
+        let none = Self { padded, below: Box::new([]), shift: 0, first: 0, last: 0 };
         let (Some(least), Some(most)) = (bounds.first(), bounds.last()) else { return none };
         if *least < f64::MIN_POSITIVE {
             return none;
@@ -59,9 +58,18 @@ impl Buckets {
 
     /// Upper bounds, without `+Inf`; none where there are no buckets.
     #[inline]
-    pub(crate) const fn bounds_of(buckets: Option<&Self>) -> &'static [f64] {
+    pub(crate) const fn bounds_of(buckets: Option<&Self>) -> &[f64] {
         match buckets {
-            Some(buckets) => buckets.bounds,
+            Some(buckets) => buckets.bounds(),
+            None => &[],
+        }
+    }
+
+    /// Upper bounds, without `+Inf`.
+    #[inline]
+    const fn bounds(&self) -> &[f64] {
+        match self.padded.split_last() {
+            Some((_infinity, bounds)) => bounds,
             None => &[],
         }
     }
@@ -70,7 +78,7 @@ impl Buckets {
     #[inline]
     pub(crate) fn of(&self, value: f64) -> usize {
         if self.below.is_empty() {
-            return self.bounds.iter().map(|bound| usize::from(*bound < value)).sum();
+            return self.bounds().iter().map(|bound| usize::from(*bound < value)).sum();
         }
         // As a signed number, so that what is below the first cell, negative values too, is below 0.
         let cell = (value.to_bits() as i64 >> self.shift) - self.first;
@@ -83,13 +91,9 @@ impl Buckets {
 mod tests {
     use super::*;
 
-    fn buckets(bounds: &[f64]) -> Buckets {
-        Buckets::new(bounds.to_vec().leak())
-    }
-
     /// Compares with a search at every bound, its neighbours, and between.
     fn assert_right(bounds: &[f64]) {
-        let buckets = buckets(bounds);
+        let buckets = Buckets::new(bounds);
         let near = |bound: &f64| [bound.next_down(), *bound, bound.next_up(), bound * 1.3, bound * 0.7];
         let odd = [0.0, -0.0, -1.0, 5e-324, f64::MIN, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, 1e-9, 1e9];
         for value in bounds.iter().flat_map(near).chain(odd) {
@@ -114,7 +118,7 @@ mod tests {
             &[100.0, 100.5, 101.0],
         ];
         for bounds in cases {
-            assert!(!buckets(bounds).below.is_empty() || bounds[0] < 1e-300, "{bounds:?} has a table");
+            assert!(!Buckets::new(bounds).below.is_empty() || bounds[0] < 1e-300, "{bounds:?} has a table");
             assert_right(bounds);
         }
     }
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn bounds_without_a_table_are_counted_through() {
         for bounds in [&[-1.0, 0.0, 1.0][..], &[0.0, 1.0], &[5e-324, 1.0], &[1.0, 1.000_000_1], &[]] {
-            assert!(buckets(bounds).below.is_empty(), "{bounds:?}");
+            assert!(Buckets::new(bounds).below.is_empty(), "{bounds:?}");
             assert_right(bounds);
         }
     }

@@ -326,11 +326,11 @@ impl Handle for StateSet {
     const REPRESENTATION: Representation = Representation::Integer;
 
     fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
-        Ok(Self { core: Some(reach(core, series)?), states: core.states })
+        Ok(Self { core: Some(reach(core, series)?), states: &core.states })
     }
 
     fn of_foreign(series: &'static ForeignSeries) -> Self {
-        Self { core: series.gauge(), states: series.family.states }
+        Self { core: series.gauge(), states: &series.family.states }
     }
 
     fn nowhere(_: Option<&'static Buckets>, states: &'static [String]) -> Self {

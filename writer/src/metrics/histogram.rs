@@ -140,11 +140,11 @@ impl Handle for Histogram {
 
     fn attach(core: &'static FamilyCore, series: u64) -> Result<Self> {
         let cells = cells(core, series, Representation::Float)?;
-        Ok(Self { cells, buckets: core.buckets })
+        Ok(Self { cells, buckets: core.buckets.as_ref() })
     }
 
     fn of_foreign(series: &'static ForeignSeries) -> Self {
-        Self { cells: series.cells(Representation::Float), buckets: series.family.buckets }
+        Self { cells: series.cells(Representation::Float), buckets: series.family.buckets.as_ref() }
     }
 
     fn nowhere(buckets: Option<&'static Buckets>, _: &'static [String]) -> Self {
