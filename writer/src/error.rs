@@ -284,6 +284,14 @@ pub enum Error {
         /// The label.
         label: String,
     },
+    /// A field of a struct of metrics can't be registered.
+    #[error("field {field}: {source}")]
+    Field {
+        /// The struct and the field: `HttpMetrics.requests_total`.
+        field: String,
+        /// Why not.
+        source: Box<Error>,
+    },
     /// An option has a value that makes no sense.
     #[error("option {option}: found {found}, expected {expected}")]
     Option {

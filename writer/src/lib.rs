@@ -65,6 +65,7 @@ mod attach;
 pub mod backend;
 mod birth;
 mod cells;
+mod declaration;
 mod error;
 mod family;
 mod foreign;
@@ -99,12 +100,17 @@ pub mod testing;
 mod wipe;
 
 #[doc(hidden)]
+pub mod derive;
+#[doc(hidden)]
 pub mod own;
 #[doc(hidden)]
 pub mod raw;
 
+pub use declaration::{Declaration, Metrics};
 pub use dyn_metrics_layout::name::NameError;
 pub use dyn_metrics_layout::{Error as LayoutError, FORMAT_VERSION, GaugeMode, Kind};
+#[cfg(feature = "derive")]
+pub use dyn_metrics_macros::Metrics;
 pub use error::{Error, Result};
 pub use family::{Family, OVERFLOW};
 pub use hierarchy::{Component, DistributedRuntime, Endpoint, Namespace, Scheme};
