@@ -2,24 +2,26 @@
 //! alias or another name.
 
 use dyn_metrics_layout::GaugeMode;
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Path, Type};
 
 use crate::attributes::MetricAttributes;
-use crate::expand::bounds;
+use crate::expand::{bounds, place};
 
 /// Conditions on the constants `KIND` and `FAMILY`.
 struct Demands<'f> {
+    krate: &'f Path,
     field: &'f Ident,
     assertions: Vec<TokenStream>,
 }
 
 impl Demands<'_> {
     fn add(&mut self, span: Span, wanted: &TokenStream, fault: &str) {
-        let fault = format!("field {}: {fault}", self.field);
-        self.assertions.push(quote_spanned! {span=> if !(#wanted) { ::core::panic!("{}", #fault) } });
+        let (krate, fault) = (self.krate, format!("field {}: {fault}", self.field));
+        let assertion = quote! { if !(#wanted) { #krate::derive::refuse(#fault) } };
+        self.assertions.push(at(place(span), assertion));
     }
 }
 
@@ -31,21 +33,20 @@ pub fn assertions(
     metric: &MetricAttributes,
     mode: Option<GaugeMode>,
 ) -> TokenStream {
-    let mut demands = Demands { field, assertions: Vec::new() };
+    let mut demands = Demands { krate, field, assertions: Vec::new() };
     of_kind(&mut demands, krate, handle, metric, mode);
     of_labels(&mut demands, krate, handle, metric, mode);
     if let Some(buckets) = &metric.buckets {
-        let (bounds, span) = (bounds(&buckets.value), buckets.span);
-        demands.assertions.push(quote_spanned! {span=>
-            if let ::core::option::Option::Some(fault) = #krate::derive::fault_of_bounds(#bounds) {
-                ::core::panic!("{}", fault)
-            }
+        let bounds = bounds(&buckets.value);
+        let refuse = at(place(buckets.span), quote! { #krate::derive::refuse(fault) });
+        demands.assertions.push(quote! {
+            if let ::core::option::Option::Some(fault) = #krate::derive::fault_of_bounds(#bounds) { #refuse }
         });
     }
     if demands.assertions.is_empty() {
         return quote! {};
     }
-    let (assertions, span) = (demands.assertions, handle.span());
+    let (assertions, span) = (demands.assertions, place(handle.span()));
     let constants = quote_spanned! {span=>
         const KIND: #krate::Kind = <#handle as #krate::derive::Field>::KIND;
         const FAMILY: bool = <#handle as #krate::derive::Field>::FAMILY;
@@ -121,4 +122,20 @@ fn of_labels(
         let fault = format!("found label {label:?}, expected another name: the exposition adds it itself");
         demands.add(span, &wanted, &fault);
     }
+}
+
+/// Code of which the compiler says that it is there: the place of a call is that of all its parts.
+fn at(span: Span, code: TokenStream) -> TokenStream {
+    let moved = code.into_iter().map(|token| match token {
+        TokenTree::Group(group) => {
+            let mut moved = Group::new(group.delimiter(), at(span, group.stream()));
+            moved.set_span(span);
+            TokenTree::Group(moved)
+        }
+        mut other => {
+            other.set_span(span);
+            other
+        }
+    });
+    moved.collect()
 }

@@ -128,6 +128,11 @@ fn pairs(labels: &[Label]) -> TokenStream {
     quote! { &[#(#pairs),*] }
 }
 
+/// Where errors shall point, with names as the derive sees them, also where a macro has written what is there.
+pub fn place(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
+}
+
 /// A field, and what is around it.
 struct Context<'s> {
     krate: &'s Path,
@@ -139,19 +144,19 @@ struct Context<'s> {
 impl Context<'_> {
     fn expand(&self) -> Result<(Expanded, Option<Series>)> {
         let (ident, ty, krate) = (self.ident, &self.field.ty, self.krate);
+        let span = place(ty.span());
         let constant = |value| Expanded { value, declared: quote! {}, asserted: quote! {} };
         match attributes::of_field(&self.field.attrs)? {
             Role::Metric(metric) => self.metric(&metric),
             Role::Nested(scope) => self.nested(&scope).map(|expanded| (expanded, None)),
             Role::Registry => {
-                let value = quote_spanned! {ty.span()=>
+                let value = quote_spanned! {span=>
                     #ident: <#ty as #krate::derive::Kept>::of(registry),
                 };
                 Ok((constant(value), None))
             }
             Role::Skip => {
-                let value =
-                    quote_spanned! {ty.span()=> #ident: <#ty as ::core::default::Default>::default(), };
+                let value = quote_spanned! {span=> #ident: <#ty as ::core::default::Default>::default(), };
                 Ok((constant(value), None))
             }
         }
@@ -160,16 +165,18 @@ impl Context<'_> {
     fn nested(&self, scope: &Scope) -> Result<Expanded> {
         check_scope(scope, &self.scope.labels)?;
         let (ident, ty) = (self.ident, &self.field.ty);
+        let span = place(ty.span());
         let (name, prefix, labels) = (ident.unraw().to_string(), prefix(scope), pairs(&scope.labels));
         Ok(Expanded {
-            value: quote_spanned! {ty.span()=> #ident: scope.nested::<#ty>(#name, #prefix, #labels)?, },
-            declared: quote_spanned! {ty.span()=> .nested::<#ty>(#name, #prefix, #labels) },
+            value: quote_spanned! {span=> #ident: scope.nested::<#ty>(#name, #prefix, #labels)?, },
+            declared: quote_spanned! {span=> .nested::<#ty>(#name, #prefix, #labels) },
             asserted: quote! {},
         })
     }
 
     fn metric(&self, metric: &MetricAttributes) -> Result<(Expanded, Option<Series>)> {
         let (ident, ty) = (self.ident, &self.field.ty);
+        let span = place(ty.span());
         let (full, name) = self.name(metric);
         let mode = self.check(metric, &full)?;
         let empty = Vec::new();
@@ -177,12 +184,15 @@ impl Context<'_> {
         let opts = self.opts(metric, &name);
         let handle = metric.handle.as_ref().map_or(ty, |handle| &handle.value);
         let field = ident.unraw().to_string();
-        let into = metric.handle.as_ref().map(|_| quote! { .into() });
+        let into = metric.handle.as_ref().map(|handle| {
+            let span = place(handle.value.span());
+            quote_spanned! {span=> .into() }
+        });
         let expanded = Expanded {
-            value: quote_spanned! {ty.span()=>
+            value: quote_spanned! {span=>
                 #ident: scope.metric::<#handle>(#field, &#opts, &[#(#names),*])? #into,
             },
-            declared: quote_spanned! {ty.span()=> .metric::<#handle>(#field, &#opts, &[#(#names),*]) },
+            declared: quote_spanned! {span=> .metric::<#handle>(#field, &#opts, &[#(#names),*]) },
             asserted: demands::assertions(self.krate, ident, handle, metric, mode),
         };
         Ok((expanded, Some(series(full, metric, names))))

@@ -208,6 +208,15 @@ pub const fn fault_of_bounds(bounds: &[f64]) -> Option<&'static str> {
     None
 }
 
+/// Ends the compilation with this error, at the caller.
+///
+/// # Panics
+/// Always: the compiler, which evaluates it.
+#[track_caller]
+pub const fn refuse(fault: &str) -> ! {
+    panic!("{}", fault)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

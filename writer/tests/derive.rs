@@ -304,3 +304,26 @@ fn types_and_the_crate_may_have_other_names() {
     assert_eq!(renamed.registry.kind(), "null");
     assert_eq!(elsewhere::Renamed::declared()[0].kind, Kind::Counter);
 }
+
+macro_rules! counted {
+    ($name:ident: $field:ident $type:ty) => {
+        #[derive(Metrics)]
+        struct $name {
+            #[metric(mode = Max)]
+            $field: $type,
+            #[metric(nested)]
+            inner: Inner,
+        }
+    };
+}
+
+counted! { Written: depth Gauge }
+
+#[test]
+fn a_macro_may_write_the_struct() {
+    let fake = Fake::new();
+    let written = Written::new(&fake.registry()).unwrap();
+    written.depth.set(3);
+    written.inner.hits_total.inc();
+    assert_eq!(fake.total("depth", &[]), Some(3.0));
+}
