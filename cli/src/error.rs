@@ -26,6 +26,14 @@ pub enum CliError {
     /// An option that the chosen format has no use for.
     #[error("--buckets is for tables: json and prometheus have every bucket without it")]
     BucketsWithoutTable,
+    /// A file of declared metrics can't be read.
+    #[error("{file}: {reason}, expected what Metrics::declared_json() writes")]
+    Declared {
+        /// The file.
+        file: String,
+        /// What was found.
+        reason: String,
+    },
     /// Standard output has gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -46,7 +54,7 @@ impl CliError {
         match self {
             Self::Output(_) | Self::Demo(DemoError::Output(_) | DemoError::Ended { .. }) => 1,
             Self::Reader(_) | Self::Demo(_) | Self::NotUtf8(_) => 2,
-            Self::NothingFound { .. } | Self::BucketsWithoutTable => 2,
+            Self::NothingFound { .. } | Self::BucketsWithoutTable | Self::Declared { .. } => 2,
         }
     }
 

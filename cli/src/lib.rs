@@ -5,6 +5,7 @@
 //! | `dump` | what do the metrics say? |
 //! | `check` | is the file sound? |
 //! | `info` | what is this file, and who writes it? |
+//! | `describe` | which metrics are there? |
 //! | `demo` | what does all this look like in a running service? |
 //!
 //! A library so that tests can run what the verbs write on damaged segments without starting a program for each.
@@ -13,6 +14,7 @@
 
 mod check;
 mod demo;
+mod describe;
 mod dump;
 mod error;
 mod info;
@@ -49,11 +51,13 @@ Examples:
       verify a file, which may be a copy or have lost all its writers
   dyn-metrics info
       show what the segment is, and the processes in it
+  dyn-metrics describe > METRICS.md
+      list its metrics for a document
   dyn-metrics demo --seconds 30
       run a small LLM service that counts into /dev/shm/dynamo-demo
 
 Every verb takes the segment as its argument or with --shm; without either it is DYN_METRICS_SHM, else \
-/dev/shm/dynamo, for demo /dev/shm/dynamo-demo. dump takes a directory or a glob as well. Nothing but demo writes to a \
+/dev/shm/dynamo, for demo /dev/shm/dynamo-demo. dump and describe take a directory or a glob as well. Nothing but demo writes to a \
 segment.
 
 Exit status: 0 fine, 1 ran with problems (faults found, something could not be read), 2 could not start.";
@@ -71,6 +75,7 @@ enum Verb {
     Dump(dump::DumpArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
+    Describe(describe::DescribeArgs),
     Demo(demo::DemoArgs),
     /// One process of the demo.
     #[command(hide = true)]
@@ -110,6 +115,7 @@ fn run(verb: Verb) -> Result<Outcome, CliError> {
         Verb::Dump(args) => dump::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Info(args) => info::run(&args),
+        Verb::Describe(args) => describe::run(&args),
         Verb::Demo(args) => Ok(demo::run(args, print_dump).map(fine)?),
         Verb::DemoProcess(args) => Ok(demo::run_process(&args).map(fine)?),
     }

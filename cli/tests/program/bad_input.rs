@@ -10,7 +10,7 @@ use crate::{Fixture, run, text};
 
 /// Each verb that reads refuses `path` with one line that ends with `expected`.
 fn assert_refused(path: &Path, expected: &str) {
-    assert_refused_by(&[&["dump"], &["dump", "--format", "json"]], path, expected);
+    assert_refused_by(&[&["dump"], &["dump", "--format", "json"], &["describe"]], path, expected);
     assert_refused_by(&[&["dump", "--raw"], &["check"], &["info"]], path, expected);
 }
 
@@ -30,7 +30,7 @@ fn what_is_no_file_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name| directory.path().join(name);
     assert_refused(&path("missing"), "no such file, expected a segment");
-    assert_refused_by(&[&["dump"], &["dump", "--format", "json"]], directory.path(), "no segment found");
+    assert_refused_by(&[&["dump"], &["describe"]], directory.path(), "no segment found");
     let expected = "found a directory, expected a regular file";
     assert_refused_by(&[&["dump", "--raw"], &["check"], &["info"]], directory.path(), expected);
     nix::unistd::mkfifo(&path("fifo"), Mode::S_IRWXU).expect("a FIFO");

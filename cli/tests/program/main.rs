@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod demo;
+mod describe;
 mod dump;
 mod info;
 
@@ -117,10 +118,14 @@ fn the_version_names_the_format() {
 #[test]
 fn help_says_what_is_needed() {
     for (arguments, words) in [
-        (&["--help"][..], &["dump", "check", "info", "demo", "DYN_METRICS_SHM", "/dev/shm/dynamo"][..]),
+        (
+            &["--help"][..],
+            &["dump", "check", "info", "describe", "demo", "DYN_METRICS_SHM", "/dev/shm/dynamo"][..],
+        ),
         (&["dump", "--help"], &["--format", "--family", "--label", "--buckets", "--raw", "[SEGMENT]"]),
         (&["check", "--help"], &["--shm", "[SEGMENT]"]),
         (&["info", "--help"], &["--shm", "[SEGMENT]"]),
+        (&["describe", "--help"], &["--shm", "[SEGMENT]", "--declared", "declared_json()"]),
         (&["demo", "--help"], &["--seconds", "--workers", "--listen", "--seed", "/dev/shm/dynamo-demo"]),
     ] {
         let help = run(arguments);
@@ -142,6 +147,7 @@ fn wrong_arguments_are_status_2() {
         &["dump", "--raw", "--format", "json"],
         &["dump", "--label", "model"],
         &["check", "--family", "a"],
+        &["describe", "/a", "--declared", "-"],
     ] {
         let wrong = run(arguments);
         assert_eq!((wrong.status, wrong.out.as_str()), (Some(2), ""), "{arguments:?}");
@@ -174,8 +180,14 @@ fn the_segment_is_an_argument_an_option_or_in_the_environment() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_problem() {
     let fixture = Fixture::new();
-    for arguments in [&["dump"][..], &["dump", "--raw"], &["dump", "--format", "json"], &["check"], &["info"]]
-    {
+    for arguments in [
+        &["dump"][..],
+        &["dump", "--raw"],
+        &["dump", "--format", "json"],
+        &["check"],
+        &["info"],
+        &["describe"],
+    ] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = program();
