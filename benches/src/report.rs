@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-use dyn_metrics_benches::bars::{BARS, CPP_BARS, OURS, RENDER_BARS, bar, verdict};
+use dyn_metrics_benches::bars::{BARS, BESIDE_BARS, CPP_BARS, OURS, RENDER_BARS, bar, verdict};
 use dyn_metrics_benches::rows::{OpRow, RenderRow, ops_tsv, render_tsv};
 use dyn_metrics_benches::table::{Table, short};
 
@@ -76,6 +76,15 @@ impl Results {
                     private_add(rows, row).map_or("-".to_owned(), short),
                     verdict(row.ratio, bar),
                 ]);
+            }
+        }
+        for (op, contender, other, bar) in BESIDE_BARS {
+            let find =
+                |name| self.ops.iter().find(|row| (&*row.op, &*row.contender, row.threads) == (op, name, 1));
+            if let (Some(row), Some(other_row)) = (find(contender), find(other)) {
+                let ratio = [row.ns.min / other_row.ns.min, row.ns.median / other_row.ns.median];
+                let what = format!("{op}: {contender} over {other}");
+                table.row(judged(what, "1", [bar, ratio[0], ratio[1]].map(short), verdict(ratio[0], bar)));
             }
         }
         for (kind, series, bar) in RENDER_BARS {

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import ROOT, TARGET, cannot
 from dyn_metrics import Registry
@@ -87,14 +88,14 @@ def test_all_workers_of_the_application_count_as_one(server: str, directory: Pat
         assert sum(each) == answered + 1 + other[0] and len([n for n in each if n]) >= 2
 
 
-def compiled(source: Path, out: Path) -> Path:
-    """A program in C++ with the library."""
+def compiled(source: Path, out: Path, *more: str) -> Path:
+    """A program in C++ with the library, and more arguments of the compiler."""
     if shutil.which("c++") is None:
         cannot("a C++ compiler")
     subprocess.run(["make", "-s", "cpp-library"], cwd=ROOT, check=True, capture_output=True)
     root = TARGET / "cpp/root/opt"
     library = [f"-I{root}/include", f"-L{root}/lib", "-ldyn_metrics", f"-Wl,-rpath,{root}/lib"]
-    subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, *library, "-o", out], check=True)
+    subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, *library, *more, "-o", out], check=True)
     return out
 
 
@@ -135,3 +136,49 @@ def test_the_readmes_python_and_cpp_count_one_series(directory: Path) -> None:
     found = Segment(Registry(path=segment))
     found.assert_value("llm_requests_total", 2, model="llama-3-8b", status="success")
     found.assert_value("llm_requests_running", 0)
+
+
+def moving(page: str, language: str) -> list[str]:
+    """The programs of a page of docs/moving: before and after."""
+    programs = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/moving" / page).read_text(), re.S)
+    assert len(programs) == 2
+    return programs
+
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(page: str) -> Samples:
+    """What a page exposes, without times of creation and metrics about dyn-metrics itself."""
+    families = text_string_to_metric_families(page)
+    found = {}
+    for sample in (sample for family in families for sample in family.samples):
+        if "le" in sample.labels:  # 1 and 1.0 are the same bound
+            sample.labels["le"] = str(float(sample.labels["le"]))
+        if not sample.name.startswith("dyn_metrics_") and not sample.name.endswith("_created"):
+            found[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def exposed(command: list[str], directory: Path) -> Samples:
+    """What a program prints, as samples."""
+    environment = {**os.environ, "DYN_METRICS_SHM": str(directory / "segment")}
+    return samples(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def test_a_python_program_that_has_moved_exposes_the_same_series(directory: Path) -> None:
+    programs = moving("prometheus-python.md", "python")
+    before, after = (exposed([sys.executable, "-c", program], directory) for program in programs)
+    assert len(before) == 8 and after == before
+
+
+def test_a_cpp_program_that_has_moved_exposes_the_same_series(directory: Path) -> None:
+    peer = subprocess.run(["pkg-config", "--cflags", "--libs", "prometheus-cpp-core"], capture_output=True, text=True)
+    if peer.returncode != 0:
+        cannot("prometheus-cpp")
+    found = []
+    for name, program in zip(("before", "after"), moving("prometheus-cpp.md", "cpp")):
+        (directory / f"{name}.cpp").write_text(program)
+        built = compiled(directory / f"{name}.cpp", directory / name, *peer.stdout.split())
+        found.append(exposed([str(built)], directory))
+    assert len(found[0]) == 8 and found[1] == found[0]

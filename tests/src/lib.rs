@@ -28,3 +28,12 @@ pub mod steady;
 pub mod step;
 pub mod systems;
 pub mod work;
+
+/// The programs in `docs/moving/`, run as tests.
+#[cfg(doctest)]
+mod moving {
+    #[doc = include_str!("../../docs/moving/prometheus-rust.md")]
+    struct FromPrometheus;
+    #[doc = include_str!("../../docs/moving/dynamo.md")]
+    struct FromDynamo;
+}

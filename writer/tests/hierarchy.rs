@@ -13,6 +13,10 @@ use dyn_metrics::{
 #[path = "../examples/http_metrics.rs"]
 mod http_metrics;
 
+#[cfg(feature = "derive")]
+#[path = "../examples/derived_metrics.rs"]
+mod derived_metrics;
+
 fn segment() -> (tempfile::TempDir, Registry) {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let registry = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).open().unwrap();
@@ -186,14 +190,31 @@ fn the_proposal_s_example_works_as_it_stands() {
     for registry in [root, Fake::new().registry()] {
         let runtime = DistributedRuntime::with_registry(&registry, Scheme::default()).unwrap();
         let text = http_metrics::backend(&runtime).unwrap();
-        let labels = r#"component="registry",endpoint="generate",namespace="dynamo",service="registry""#;
-        for line in [
-            format!("dynamo_service_requests_total{{{labels}}} 2\n"),
-            format!("dynamo_service_active_requests{{{labels}}} 0\n"),
-            format!("dynamo_service_request_duration_seconds_count{{{labels}}} 2\n"),
-        ] {
-            assert!(text.contains(&line), "{line} in {text}");
-        }
+        assert_is_example(&text, 2);
+    }
+}
+
+#[cfg(feature = "derive")]
+#[test]
+fn the_proposal_s_example_with_a_derive_counts_into_the_same_series() {
+    let (_directory, root) = segment();
+    for registry in [root, Fake::new().registry()] {
+        let runtime = DistributedRuntime::with_registry(&registry, Scheme::default()).unwrap();
+        http_metrics::backend(&runtime).unwrap();
+        let text = derived_metrics::backend(&runtime).unwrap();
+        assert_is_example(&text, 4);
+    }
+}
+
+/// The example's page, after so many requests.
+fn assert_is_example(text: &str, requests: u32) {
+    let labels = r#"component="registry",endpoint="generate",namespace="dynamo",service="registry""#;
+    for line in [
+        format!("dynamo_service_requests_total{{{labels}}} {requests}\n"),
+        format!("dynamo_service_active_requests{{{labels}}} 0\n"),
+        format!("dynamo_service_request_duration_seconds_count{{{labels}}} {requests}\n"),
+    ] {
+        assert!(text.contains(&line), "{line} in {text}");
     }
 }
 

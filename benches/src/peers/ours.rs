@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dyn_metrics::{
-    Counter, Family, FloatCounter, Gauge, GaugeMode, Histogram, MetricCounter, Opts, Registry,
+    Counter, Family, FloatCounter, Gauge, GaugeMode, Histogram, MetricCounter, Metrics, Opts, Registry,
 };
 use dyn_metrics_benches::bars::OURS;
 use dyn_metrics_reader::Collector;
@@ -16,6 +16,19 @@ use dyn_metrics_benches::pool::{Contender, pin};
 
 /// The contender that calls through `Box<dyn MetricCounter>`.
 const OBJECT: &str = "dyn-metrics-object";
+
+/// The contender that has its counters in a struct.
+const DERIVED: &str = "dyn-metrics-derived";
+
+/// Such a struct.
+#[derive(Metrics)]
+#[metrics(prefix = "bench_derived_")]
+struct Derived {
+    /// What a bench counts
+    whole_total: Counter,
+    /// What a bench counts
+    fractional_total: FloatCounter,
+}
 
 /// More than any family here has.
 const MAX_SERIES: u32 = 200_000;
@@ -56,7 +69,7 @@ impl Home {
     }
 }
 
-/// Those that do `op`: by a handle and, of counters, as a trait object; and by a handle of nothing.
+/// Those that do `op`: by a handle and, of counters, in a struct and as a trait object; and by a handle of nothing.
 pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
     let registry = home.open("operations");
     let mut all = vec![contender(OURS, op, input, &registry)];
@@ -69,6 +82,9 @@ pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
         Op::CounterIncF64 => Some(registry.create::<FloatCounter>(&opts).expect("as above").into()),
         _ => None,
     };
+    if matches!(op, Op::CounterInc | Op::CounterIncF64) {
+        all.push(derived(op, Derived::new(&registry).expect("as above")));
+    }
     all.extend(object.map(|object| match op {
         Op::CounterInc => Contender::new(OBJECT, move |_, n| repeat(n, &object, |object| object.inc())),
         _ => {
@@ -77,6 +93,21 @@ pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
         }
     }));
     all
+}
+
+/// Does `op`, which counts, through a struct of metrics.
+fn derived(op: Op, metrics: Derived) -> Contender {
+    match op {
+        Op::CounterInc => {
+            Contender::new(DERIVED, move |_, n| repeat(n, &metrics, |metrics| metrics.whole_total.inc()))
+        }
+        _ => {
+            let held = (metrics, 1.5);
+            Contender::new(DERIVED, move |_, n| {
+                repeat(n, &held, |(metrics, value)| metrics.fractional_total.inc_by(*value));
+            })
+        }
+    }
 }
 
 /// Does `op` in the segment of `registry`, by whichever path this process takes.
