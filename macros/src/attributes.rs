@@ -82,12 +82,15 @@ pub fn of_struct(attributes: &[Attribute]) -> Result<Scope> {
         }
         if attribute.path().is_ident("metrics") {
             attribute.parse_nested_meta(|meta| {
-                if meta.path.is_ident("crate") {
-                    return once(&mut scope.krate, meta.value()?.parse()?, &meta);
-                }
-                match parse_scope(&mut scope, &meta)? {
-                    true => Ok(()),
-                    false => Err(meta.error("found an unknown option, expected prefix, labels or crate")),
+                if meta.path.is_ident("prefix") {
+                    once(&mut scope.prefix, meta.value()?.parse()?, &meta)
+                } else if meta.path.is_ident("labels") {
+                    scope.labels.extend(labels(&meta)?);
+                    Ok(())
+                } else if meta.path.is_ident("crate") {
+                    once(&mut scope.krate, meta.value()?.parse()?, &meta)
+                } else {
+                    Err(meta.error("found an unknown option, expected prefix, labels or crate"))
                 }
             })?;
         }
@@ -97,52 +100,67 @@ pub fn of_struct(attributes: &[Attribute]) -> Result<Scope> {
 
 /// What `#[metric(...)]` on a field says.
 pub fn of_field(attributes: &[Attribute]) -> Result<Role> {
-    let mut metric = MetricAttributes::default();
-    let mut scope = Scope::default();
-    let mut role: Option<(Ident, Span)> = None;
-    let mut options: Vec<(String, Span)> = Vec::new();
+    let mut given = Field::default();
     for attribute in attributes {
         if attribute.path().is_ident("metrics") {
-            return Err(Error::new_spanned(
-                attribute,
-                "#[metrics(..)] is for structs, #[metric(..)] for fields",
-            ));
+            let text = "#[metrics(..)] is for structs, #[metric(..)] for fields";
+            return Err(Error::new_spanned(attribute, text));
         }
-        if !attribute.path().is_ident("metric") {
-            continue;
+        if attribute.path().is_ident("metric") {
+            attribute.parse_nested_meta(|meta| given.parse(&meta))?;
         }
-        attribute.parse_nested_meta(|meta| {
-            let option = meta.path.require_ident()?.clone();
-            if ["nested", "registry", "skip"].iter().any(|role| option == role) {
-                let span = option.span();
-                return once(&mut role, (option, span), &meta);
-            }
-            options.push((option.to_string(), option.span()));
-            match option == "prefix" {
-                true => parse_scope(&mut scope, &meta).map(drop),
-                false => parse_option(&mut metric, &option, &meta),
-            }
-        })?;
     }
-    let of_metrics = |allowed: &[&str]| options.iter().find(|(name, _)| !allowed.contains(&name.as_str()));
-    let refuse = |found: Option<&(String, Span)>, of: &str| match found {
-        Some((name, span)) => Err(Error::new(*span, format!("found option {name} of {of}"))),
-        None => Ok(()),
-    };
-    match role.as_ref().map(|(name, _)| name.to_string()).as_deref() {
-        Some("nested") => {
-            refuse(of_metrics(&["prefix", "labels"]), "a nested struct, expected prefix or labels")?;
-            scope.labels = metric.labels;
-            Ok(Role::Nested(scope))
+    given.role()
+}
+
+/// Everything that stands at a field, before it is known what kind of field it is.
+#[derive(Default)]
+struct Field {
+    metric: MetricAttributes,
+    prefix: Option<LitStr>,
+    role: Option<Ident>,
+    options: Vec<Ident>,
+}
+
+impl Field {
+    fn parse(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let option = meta.path.require_ident()?.clone();
+        if ["nested", "registry", "skip"].iter().any(|role| option == role) {
+            return once(&mut self.role, option, meta);
         }
-        Some(other) => {
-            refuse(of_metrics(&[]), "a field that is no metric, expected none")?;
-            Ok(if other == "registry" { Role::Registry } else { Role::Skip })
+        self.options.push(option.clone());
+        match option == "prefix" {
+            true => once(&mut self.prefix, meta.value()?.parse()?, meta),
+            false => parse_option(&mut self.metric, &option, meta),
         }
-        None => {
-            let prefix = options.iter().find(|(name, _)| name == "prefix");
-            refuse(prefix, "a metric, expected it on a nested struct: #[metric(nested, prefix = \"..\")]")?;
-            Ok(Role::Metric(Box::new(metric)))
+    }
+
+    fn role(self) -> Result<Role> {
+        match self.role.as_ref().map(Ident::to_string).as_deref() {
+            Some("nested") => {
+                self.refuse(
+                    |option| option != "prefix" && option != "labels",
+                    "a nested struct, expected prefix or labels",
+                )?;
+                Ok(Role::Nested(Scope { prefix: self.prefix, labels: self.metric.labels, krate: None }))
+            }
+            Some(other) => {
+                self.refuse(|_| true, "a field that is no metric, expected none")?;
+                Ok(if other == "registry" { Role::Registry } else { Role::Skip })
+            }
+            None => {
+                let expected = "a metric, expected it on a nested struct: #[metric(nested, prefix = \"..\")]";
+                self.refuse(|option| option == "prefix", expected)?;
+                Ok(Role::Metric(Box::new(self.metric)))
+            }
+        }
+    }
+
+    /// Refuses the first option that is not for this kind of field.
+    fn refuse(&self, is_wrong: impl Fn(&Ident) -> bool, of: &str) -> Result<()> {
+        match self.options.iter().find(|option| is_wrong(option)) {
+            Some(option) => Err(Error::new(option.span(), format!("found option {option} of {of}"))),
+            None => Ok(()),
         }
     }
 }
@@ -157,18 +175,6 @@ pub fn doc(attributes: &[Attribute]) -> String {
     }
     let paragraph = lines.into_iter().skip_while(String::is_empty).take_while(|line| !line.is_empty());
     paragraph.collect::<Vec<_>>().join(" ")
-}
-
-/// Takes an option that structs and nested structs have; says whether it is one.
-fn parse_scope(scope: &mut Scope, meta: &ParseNestedMeta<'_>) -> Result<bool> {
-    if meta.path.is_ident("prefix") {
-        once(&mut scope.prefix, meta.value()?.parse()?, meta)?;
-    } else if meta.path.is_ident("labels") {
-        scope.labels.extend(labels(meta)?);
-    } else {
-        return Ok(false);
-    }
-    Ok(true)
 }
 
 fn parse_option(metric: &mut MetricAttributes, option: &Ident, meta: &ParseNestedMeta<'_>) -> Result<()> {

@@ -8,9 +8,7 @@ use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, UnOp};
 
 use crate::attributes::{Given, Label};
 
-/// A prefix, as [`Registry::child`] wants it: with the shortest name behind it.
-///
-/// [`Registry::child`]: https://docs.rs/dyn-metrics
+/// A prefix, as `Registry::child` wants it: with the shortest name behind it.
 pub fn prefix(prefix: &LitStr) -> Result<()> {
     check_metric_name(&format!("{}x", prefix.value()))
         .map_err(|reason| Error::new(prefix.span(), format!("prefix {:?} {reason}", prefix.value())))

@@ -1,8 +1,8 @@
 //! `#[derive(Metrics)]`: use it as `dyn_metrics::Metrics`, where it is documented.
 //!
-//! Three steps: what stands in the attributes ([`attributes`]), whether that can be registered ([`check`]), and the code
-//! that registers and declares it ([`expand`]). What depends on a field's type, which is not known here, becomes an
-//! assertion that the compiler evaluates ([`demands`]). The rules for names and limits are the format's own.
+//! Three steps: what stands in the attributes (`attributes`), whether that can be registered (`check`), and the code
+//! that registers and declares it (`expand`). What depends on a field's type, which is not known here, becomes an
+//! assertion that the compiler evaluates (`demands`). The rules for names and limits are the format's own.
 
 #![forbid(unsafe_code)]
 
