@@ -147,7 +147,7 @@ impl Label {
         let shown = values.iter().take(MOST_VALUES).map(|value| code(value)).collect::<Vec<_>>().join(", ");
         match values.len() {
             0 => code(name),
-            ..=MOST_VALUES => format!("{}: {shown}", code(name)),
+            1..=MOST_VALUES => format!("{}: {shown}", code(name)),
             more => format!("{}: {shown} and {} more", code(name), more - MOST_VALUES),
         }
     }
