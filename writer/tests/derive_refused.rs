@@ -62,6 +62,7 @@ fn found() -> BTreeMap<Place, Vec<String>> {
         .args(["check", "--bins", "--keep-going", "--offline", "--message-format=json"])
         .env("CARGO_TARGET_DIR", package.join("target"))
         .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
         .current_dir(&package)
         .output()
