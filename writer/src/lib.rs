@@ -44,7 +44,7 @@
 //! - Gauges belong to a **process**; their family's [`GaugeMode`] says how readers combine them.
 //! - [`MetricsRegistry`] is the interface for components that don't know what keeps their metrics: a segment, another
 //!   library's registry or a test's ([`backend`], [`testing`]). [`DistributedRuntime`] and the levels below it are
-//!   registries that add labels.
+//!   registries that add labels. A [struct of metrics](trait@Metrics) registers itself in any of them.
 //!
 //! # Forks, threads, signals
 //!
