@@ -65,6 +65,8 @@ mod attach;
 pub mod backend;
 mod birth;
 mod cells;
+#[cfg(feature = "render")]
+pub mod composite;
 mod error;
 mod family;
 mod foreign;

@@ -77,6 +77,8 @@ pub struct FamilyInfo {
     pub mode: GaugeMode,
     /// Upper bounds of a histogram, without `+Inf`.
     pub bounds: Arc<[f64]>,
+    /// How many series it has in all files together, chosen or not; one in two files counts twice.
+    pub series: usize,
     /// Names of the labels that any of its series has, chosen or not.
     pub label_names: BTreeSet<String>,
 }
@@ -230,9 +232,10 @@ impl Selection {
             let mut families = reading.catalog.families.iter();
             *family = families.find(|family| &*family.name == selector.family()).map(|family| family.offset);
         }
-        let mut label_names = BTreeSet::new();
+        let (mut label_names, mut all) = (BTreeSet::new(), 0);
         let is_wanted = |family: &FamilyEntry| &*family.name == selector.family();
         let plan = Plan::of(&mut readings, is_wanted, |segment, number, series| {
+            all += 1;
             for (name, _) in &series.labels {
                 if !label_names.contains(name) {
                     label_names.insert(name.clone());
@@ -247,7 +250,7 @@ impl Selection {
         let plan = plan.families.into_iter().next();
         let family = plan.as_ref().map(|plan| {
             let (segment, family) = plan.describes;
-            info(&readings[segment].catalog.families[family], label_names)
+            info(&readings[segment].catalog.families[family], all, label_names)
         });
         drop(readings);
         self.family = family;
@@ -303,13 +306,14 @@ impl std::fmt::Debug for Selection {
     }
 }
 
-fn info(family: &FamilyEntry, label_names: BTreeSet<String>) -> FamilyInfo {
+fn info(family: &FamilyEntry, series: usize, label_names: BTreeSet<String>) -> FamilyInfo {
     FamilyInfo {
         name: family.name.to_string(),
         kind: family.kind,
         unit: family.unit.clone(),
         mode: family.mode,
         bounds: family.bounds.clone(),
+        series,
         label_names,
     }
 }
