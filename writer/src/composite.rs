@@ -57,6 +57,7 @@
 
 mod live;
 mod numbers;
+mod shared;
 mod source;
 mod window;
 
@@ -67,6 +68,8 @@ use dyn_metrics_layout::Kind;
 use dyn_metrics_reader::select::{Matcher, Selector};
 
 pub use live::LiveComposite;
+#[doc(hidden)]
+pub use shared::SharedComposite;
 
 use crate::error::{Error, Result};
 

@@ -291,3 +291,40 @@ fn nobody_has_the_segment_open() {
     assert_eq!(other.read(), Reading::Dead);
     assert_eq!(bench.read(Composite::sum("c_total")), Value(2.0));
 }
+
+#[test]
+fn names_and_numbers_of_other_languages_are_checked() {
+    let parts = Composite::from_parts;
+    assert_eq!(parts("quantile", "x", Some(0.5), None).unwrap(), Composite::quantile("x", 0.5));
+    assert_eq!(
+        parts("rate", "x", None, Some(1.5)).unwrap(),
+        Composite::rate("x").window(Duration::from_millis(1500))
+    );
+    for (operation, q, window, expected) in [
+        (
+            "mean",
+            None,
+            None,
+            "option operation: found \"mean\", expected avg, min, max, sum, count, rate or quantile",
+        ),
+        ("quantile", None, None, "option quantile: found none, expected 0 to 1"),
+        ("avg", Some(0.5), None, "option quantile: found 0.5, expected none: avg has no quantile"),
+        ("avg", None, Some(-1.0), "option window: found -1 s, expected more than 0 s"),
+        ("avg", None, Some(0.0), "option window: found 0 s, expected more than 0 s"),
+        ("avg", None, Some(f64::NAN), "option window: found NaN s, expected more than 0 s"),
+        ("avg", None, Some(f64::INFINITY), "option window: found inf s, expected more than 0 s"),
+    ] {
+        let refusal = parts(operation, "x", q, window).unwrap_err().to_string();
+        assert_eq!(refusal, format!("metric \"x\": {expected}"));
+    }
+}
+
+#[test]
+fn a_turn_that_never_comes_is_given_up() {
+    let bench = Bench::new();
+    let shared = SharedComposite::new(bench.live(Composite::avg("x")));
+    assert_eq!(shared.with(|live| live.map(LiveComposite::read)), Some(Some(Unknown)));
+    shared.with(|_| assert_eq!(shared.with(|_| ()), None));
+    shared.close();
+    assert!(shared.with(|live| live.is_none()).unwrap());
+}
