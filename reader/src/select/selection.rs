@@ -176,6 +176,13 @@ impl Selection {
         self.collector.followed.iter().any(|followed| followed.segment.is_in_use())
     }
 
+    /// Whether the last [`Self::read`] met values of a process that came after the last look, and took it for a dead one:
+    /// who can't wait for the next one refreshes and reads again.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.scratch.per_process.has_newcomers
+    }
+
     /// Looks for what has come and gone, if there is a sign of it or the last look was long ago; whether series came or
     /// went.
     pub fn refresh(&mut self) -> bool {

@@ -231,6 +231,7 @@ fn a_process_that_comes_is_noticed_by_its_first_value() {
     bench.write(&built);
     let first = sum(&mut bench);
     assert_eq!(first, Some(Value::Gauge(Number::Signed(0))), "read before the process table was looked at");
+    assert!(bench.selection.is_behind());
     assert_eq!(sum(&mut bench), Some(Value::Gauge(Number::Signed(4))));
 }
 

@@ -192,6 +192,12 @@ impl LiveComposite {
             }
             now.take(item, each_process, only_living);
         });
+        if source.is_behind() {
+            // Only gauges have processes: no increase is taken twice.
+            source.refresh();
+            now.clear(family);
+            source.read(|item| now.take(item, each_process, only_living));
+        }
         if let History::Increases(growth, _) = history {
             growth.end();
         }

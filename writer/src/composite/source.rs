@@ -98,6 +98,14 @@ impl Source {
         }
     }
 
+    /// Whether a process that has just come was taken for a dead one.
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            Self::Segment(selection) => selection.is_behind(),
+            Self::Foreign(_) => false,
+        }
+    }
+
     /// Whether somebody may still count into what belongs to no process.
     pub(super) fn is_in_use(&self) -> bool {
         match self {
