@@ -64,7 +64,7 @@ bool is_told_from_outside(const std::string& path) {
   moved = std::move(all);
   const Reading nowhere = Composite::try_open_at(path + "-elsewhere", options).value().read();
   return moved.read() == Reading(Reading::State::value, 4) && all.read() != moved.read() &&
-         nowhere.state() == Reading::State::unknown && !nowhere;
+         nowhere.state() == Reading::State::unknown && !bool(nowhere);
 }
 
 }  // namespace
