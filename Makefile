@@ -129,6 +129,7 @@ fuzz: FUZZ_SECONDS = 600
 fuzz: ## hostile segments under AddressSanitizer (nightly); FUZZ_SECONDS=60 FUZZ="render check"
 	fuzz/run $T $(FUZZ_SECONDS) $(FUZZ)
 
+bench_composite = $(if $(findstring --only,$(BENCH_ARGS)),$(findstring composite,$(BENCH_ARGS)),all)
 bench_python = $(if $(findstring --only,$(BENCH_ARGS)),$(findstring python,$(BENCH_ARGS)),all)
 bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	cargo build --release -p dyn-metrics-exporter -p dyn-metrics-c
@@ -138,6 +139,7 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
+	$(if $(bench_composite),cargo run -q --release -p dyn-metrics --example composite_cost)
 	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \
 	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS); else echo "Python won't be measured: see make setup" >&2; fi)
 

@@ -34,6 +34,8 @@
 typedef struct dynm_registry dynm_registry;
 /** Series of one name that differ in the values of their labels. From dynm_register_family(). */
 typedef struct dynm_family dynm_family;
+/** One number made of the series of one family. From dynm_composite_open(). */
+typedef struct dynm_composite dynm_composite;
 /** A series, of any type. From dynm_register() and dynm_family_with(). */
 typedef struct dynm_metric dynm_metric;
 
@@ -63,6 +65,36 @@ typedef struct dynm_metric dynm_metric;
  * In `dynm_metric_options.flags`: cells for all CPUs together, for very many, rarely written series.
  */
 #define DYNM_SHARED 1
+
+/**
+ * The label must have one of the values.
+ */
+#define DYNM_MATCH_ONE_OF 0
+
+/**
+ * The label must have none of the values.
+ */
+#define DYNM_MATCH_NONE_OF 1
+
+/**
+ * The label must be there, whatever its value.
+ */
+#define DYNM_MATCH_ANY 2
+
+/**
+ * dynm_composite_options.flags: over what each living process has set.
+ */
+#define DYNM_OVER_PROCESSES 1
+
+/**
+ * dynm_composite_options.flags: `quantile` is given.
+ */
+#define DYNM_SET_QUANTILE 2
+
+/**
+ * dynm_composite_options.flags: `window_seconds` is given.
+ */
+#define DYNM_SET_WINDOW 4
 
 /**
  * What a function says of its call: 0 or more is good, below 0 is why not.
@@ -241,6 +273,39 @@ enum dynm_dropped
 typedef enum dynm_dropped dynm_dropped;
 #else
 typedef uint32_t dynm_dropped;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a composite says.
+ */
+enum dynm_reading
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Not known yet: no such family or series, or a window that needs another sample.
+   */
+  DYNM_READING_UNKNOWN = 0,
+  /**
+   * A number, never NaN.
+   */
+  DYNM_READING_VALUE = 1,
+  /**
+   * The series are there, and there is nothing to make a number of.
+   */
+  DYNM_READING_IDLE = 2,
+  /**
+   * Whoever wrote has died.
+   */
+  DYNM_READING_DEAD = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynm_reading dynm_reading;
+#else
+typedef uint32_t dynm_reading;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -633,6 +698,78 @@ typedef struct dynm_series_view {
  * anything else ends the visit. Must return: no exception and no longjmp may leave it.
  */
 typedef int32_t (*dynm_visitor)(void *user, const struct dynm_family_view *family, const struct dynm_series_view *series);
+
+/**
+ * A condition that a label must meet; one that is missing is an empty one.
+ */
+typedef struct dynm_matcher {
+  /**
+   * The label's name.
+   */
+  const char *label;
+  /**
+   * A list of `value_count` texts.
+   */
+  const char *const *values;
+  /**
+   * How many values.
+   */
+  size_t value_count;
+  /**
+   * DYNM_MATCH_ONE_OF, DYNM_MATCH_NONE_OF or DYNM_MATCH_ANY.
+   */
+  uint32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dynm_matcher;
+
+/**
+ * What to compose; see dynm_composite_options_init().
+ */
+typedef struct dynm_composite_options {
+  /**
+   * `sizeof(dynm_composite_options)`.
+   */
+  size_t struct_size;
+  /**
+   * "avg", "min", "max", "sum", "count", "rate" (needs a window) or "quantile" (needs one).
+   */
+  const char *operation;
+  /**
+   * The family as it is exposed.
+   */
+  const char *family;
+  /**
+   * A list of `matcher_count` conditions, all of which must be met.
+   */
+  const struct dynm_matcher *matchers;
+  /**
+   * How many conditions.
+   */
+  size_t matcher_count;
+  /**
+   * 0 to 1; with DYNM_SET_QUANTILE.
+   */
+  double quantile;
+  /**
+   * About what happened in this time before a reading; with DYNM_SET_WINDOW.
+   */
+  double window_seconds;
+  /**
+   * Reads the segment there without attaching to it, instead of a registry's; may be NULL.
+   */
+  const char *path;
+  /**
+   * DYNM_OVER_PROCESSES, DYNM_SET_QUANTILE, DYNM_SET_WINDOW.
+   */
+  uint32_t flags;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dynm_composite_options;
 
 /**
  * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
@@ -1098,6 +1235,45 @@ dynm_status dynm_render(const dynm_registry *registry, char **text, size_t *leng
 void dynm_free(char *text);
 
 /**
+ * Opens a composite: one number made of the series of one family, with what other processes count.
+ *
+ * Requires: a registry, or NULL and `options->path`; `options` from dynm_composite_options_init(); `composite` not NULL.
+ * Guarantees: of a child of a registry those series that it could have registered; the family needs not exist yet. Each
+ * opening gives a composite of its own and wants its dynm_composite_close(). On failure `*composite` is NULL. Threads: any.
+ * Signals: no. Cost: system calls, memory for a mapping. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_UTF8, DYNM_NAME, DYNM_LABELS,
+ * DYNM_OPTION (an operation that the family's kind doesn't have, too), DYNM_OLD_LIBRARY, DYNM_IO.
+ */
+dynm_status dynm_composite_open(const dynm_registry *registry,
+                                const struct dynm_composite_options *options,
+                                const dynm_composite **composite);
+
+/**
+ * Reads the number of now; with a window this takes a sample, too.
+ *
+ * Requires: a composite; `reading` not NULL; `value` may be NULL. Guarantees: `*reading` is a dynm_reading, `*value` the
+ * number, 0 unless it is DYNM_READING_VALUE. Threads: any; one waits for the other, at most a second. Signals: no. Cost:
+ * some microseconds for a thousand series. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_IN_USE.
+ */
+dynm_status dynm_composite_read(const dynm_composite *composite,
+                                uint32_t *reading,
+                                double *value);
+
+/**
+ * Takes a sample for the window and says nothing: for a ticker.
+ *
+ * Requires: a composite. Threads, signals, cost, errors: as dynm_composite_read().
+ */
+dynm_status dynm_composite_sample(const dynm_composite *composite);
+
+/**
+ * Lets go of what a composite reads.
+ *
+ * Requires: a composite. Guarantees: its use gives DYNM_CLOSED afterwards; a few bytes stay for that. Threads: any, also
+ * while others use it. Signals: no. Cost: system calls. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+ */
+dynm_status dynm_composite_close(const dynm_composite *composite);
+
+/**
  * The cells of a counter, tally or histogram.
  *
  * Requires: such a metric; `level` the DYNM_ABI_LEVEL that the caller was compiled with; `cells` not NULL.
@@ -1188,6 +1364,16 @@ static inline dynm_value dynm_value_init(void) {
   memset(&value, 0, sizeof value);
   value.struct_size = sizeof value;
   return value;
+}
+
+/* Options for dynm_composite_open(): an operation on a family, and nothing else. */
+static inline dynm_composite_options dynm_composite_options_init(const char *operation, const char *family) {
+  dynm_composite_options options;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  options.operation = operation;
+  options.family = family;
+  return options;
 }
 
 #endif /* DYN_METRICS_H */

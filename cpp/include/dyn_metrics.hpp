@@ -24,6 +24,7 @@
 #error "dyn_metrics.hpp needs C++17; C programs include dyn_metrics.h"
 #endif
 
+#include "dyn_metrics/composite.hpp"
 #include "dyn_metrics/counter.hpp"
 #include "dyn_metrics/describe.hpp"
 #include "dyn_metrics/error.hpp"

@@ -11,11 +11,13 @@
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
+//! | `composite` | one number of many series |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
 
 mod about;
+mod composite;
 mod described;
 mod family;
 mod handles;
@@ -31,6 +33,7 @@ mod value;
 mod visit;
 
 pub use about::*;
+pub use composite::*;
 pub use family::*;
 pub use handles::{dynm_family, dynm_metric, dynm_registry};
 pub use hot::*;

@@ -87,6 +87,11 @@ pub(crate) fn segment_not_found(py: Python<'_>, text: String) -> PyErr {
     not_found(py, ENOENT, text)
 }
 
+/// The exception for something that other threads don't let go of.
+pub(crate) fn segment_busy(py: Python<'_>, text: String) -> PyErr {
+    busy(py, EBUSY, text)
+}
+
 /// As much of a name as the texts of errors show at least.
 pub(crate) fn shortened(name: &str) -> String {
     name.chars().take(64).collect()

@@ -10,6 +10,7 @@
 //! | `metric` | `Metric`, the classes' base: `labels()`, construction, pickling |
 //! | `identity` | the cache in front of `labels()` |
 //! | `counter`, `gauge`, `histogram`, `info` | the classes |
+//! | `composite` | one number of many series |
 //! | `timing` | context managers and decorators |
 //! | `prometheus` | what stands behind prometheus_client's metric objects |
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
@@ -23,6 +24,7 @@
 
 mod args;
 mod bare;
+mod composite;
 mod counter;
 mod errors;
 mod gauge;
@@ -72,6 +74,8 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<histogram::Summary>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<info::Enum>()?;
+    module.add_class::<composite::Composite>()?;
+    module.add_class::<composite::Reading>()?;
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;

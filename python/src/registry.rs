@@ -370,6 +370,16 @@ impl Registry {
         Self::make(slf, "Enum", args, keywords)
     }
 
+    /// A `Composite` of this registry; takes its arguments.
+    #[pyo3(signature = (*args, **keywords), text_signature = "($self, operation, name, *, matching=None, not_matching=None, having=(), q=None, over_processes=False, window=None)")]
+    fn composite<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::make(slf, "Composite", args, keywords)
+    }
+
     /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix.
     fn generate_latest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         snapshot::page(py, self.attached(py, None)?.path())

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import assert_type
 
 import dyn_metrics
-from dyn_metrics import Counter, DurationGauge, Enum, Gauge, Histogram, IntCounter, Registry, Timer
+from dyn_metrics import Composite, Counter, DurationGauge, Enum, Gauge, Histogram, IntCounter, Registry, Timer
 
 registry = Registry(path="/dev/shm/x", max_bytes=1 << 20, process_labels={"rank": "0"})
 counter = Counter("c", "h", ["a", "b"], namespace="n", unit="bytes", registry=registry)
@@ -16,6 +16,7 @@ assert_type(registry.gauge("g", "h", multiprocess_mode="livemax"), Gauge)
 assert_type(registry.histogram("h", "h", buckets=(0.1, 1)).time(), Timer)
 assert_type(Enum("e", "h", states=("a", "b")).value(), str | None)
 assert_type(dyn_metrics.generate_latest(), bytes)
+assert_type(Composite("avg", "g", matching={"a": ["x", "y"]}, window=timedelta(1)).read().value, float | None)
 DurationGauge("d", "h").set(timedelta(seconds=1))
 counter.inc(0.5)
 
@@ -34,6 +35,7 @@ for family in registry:
     for series in family["series"]:
         assert_type(series["labels"], dict[str, str])
 
+registry.composite("mean", "g")  # type: ignore[arg-type]
 work("3")  # type: ignore[arg-type]
 counter.inc("1")  # type: ignore[arg-type]
 counter.observe(1)  # type: ignore[attr-defined]

@@ -98,6 +98,12 @@ impl Foreign {
         Ok(family)
     }
 
+    /// The family of this name, if it is registered.
+    #[cfg(feature = "render")]
+    pub(crate) fn family_named(&self, name: &str) -> Option<&'static ForeignFamily> {
+        locked(&self.families).get(name).copied()
+    }
+
     /// The series with these values, if it is registered.
     pub(crate) fn find(
         &self,
@@ -194,6 +200,13 @@ impl ForeignFamily {
             mode: self.mode,
             level: self.level,
         }
+    }
+
+    /// Gives each of its series.
+    #[cfg(feature = "render")]
+    pub(crate) fn each_series(&self, mut each: impl FnMut(Slot)) {
+        let series = locked(&self.series);
+        series.by_labels.values().chain(&series.overflow).for_each(|slot| each(*slot));
     }
 
     /// The handle of one of its series.

@@ -66,6 +66,8 @@ pub mod backend;
 mod birth;
 mod cells;
 mod declaration;
+#[cfg(feature = "render")]
+pub mod composite;
 mod error;
 mod family;
 mod foreign;

@@ -155,6 +155,15 @@ impl Registry {
         }
     }
 
+    /// As [`Self::foreign`], to keep.
+    #[cfg(feature = "render")]
+    pub(crate) fn foreign_shared(&self) -> Option<Arc<Foreign>> {
+        match &self.home {
+            Home::Segment(_) => None,
+            Home::Foreign(foreign) => Some(foreign.clone()),
+        }
+    }
+
     pub(crate) fn unsupported(&self, what: &'static str) -> Error {
         Error::Unsupported { registry: self.kind().to_owned(), what }
     }

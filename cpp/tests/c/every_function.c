@@ -265,6 +265,49 @@ static void forked(const dynm_registry *registry) {
   CHECK(value_of(metric_of(registry, DYNM_COUNTER_U64, "child_total")).integer == 1);
 }
 
+static void composites(const dynm_registry *registry) {
+  const char *const queues[] = {"a", "b"};
+  const dynm_matcher matchers[] = {{"queue", queues, 2, DYNM_MATCH_ONE_OF, 0}, {"queue", NULL, 0, DYNM_MATCH_ANY, 0}};
+  const dynm_matcher wrong = {"queue", NULL, 0, 9, 0};
+  dynm_composite_options options = dynm_composite_options_init("max", "composed_depth");
+  const dynm_composite *composite;
+  uint32_t reading = 99;
+  double value = 99;
+  OK(dynm_composite_open(registry, &options, &composite));
+  OK(dynm_composite_read(composite, &reading, &value));
+  CHECK(reading == DYNM_READING_UNKNOWN && value == 0);
+  OK(dynm_gauge_set_i64(metric_of(registry, DYNM_GAUGE_I64, "composed_depth"), 7));
+  OK(dynm_composite_sample(composite));
+  OK(dynm_composite_read(composite, &reading, NULL));
+  OK(dynm_composite_read(composite, &reading, &value));
+  CHECK(reading == DYNM_READING_VALUE && value == 7);
+  OK(dynm_composite_close(composite));
+  FAILS(dynm_composite_read(composite, &reading, &value), DYNM_CLOSED, "was closed");
+  FAILS(dynm_composite_sample(composite), DYNM_CLOSED, "was closed");
+  OK(dynm_composite_close(composite));
+  FAILS(dynm_composite_read(NULL, &reading, &value), DYNM_NULL, "the composite is NULL");
+  FAILS(dynm_composite_close((const dynm_composite *)registry), DYNM_WRONG_TYPE, "no dynm_composite");
+  options.matchers = matchers;
+  options.matcher_count = 2;
+  FAILS(dynm_composite_open(registry, &options, &composite), DYNM_OPTION, "label: found queue");
+  CHECK(composite == NULL);
+  options.matchers = &wrong;
+  options.matcher_count = 1;
+  FAILS(dynm_composite_open(registry, &options, &composite), DYNM_OPTION, "found kind 9");
+  options.matcher_count = 0;
+  options.flags = DYNM_SET_WINDOW;
+  FAILS(dynm_composite_open(registry, &options, &composite), DYNM_OPTION, "found 0 s");
+  options.flags = 64;
+  FAILS(dynm_composite_open(registry, &options, &composite), DYNM_OLD_LIBRARY, "unknown bits 0x40");
+  options.flags = 0;
+  options.path = "/dev/shm/there-is-no-such-segment";
+  FAILS(dynm_composite_open(registry, &options, &composite), DYNM_OPTION, "expected one of them");
+  OK(dynm_composite_open(NULL, &options, &composite));
+  OK(dynm_composite_read(composite, &reading, &value));
+  CHECK(reading == DYNM_READING_UNKNOWN);
+  OK(dynm_composite_close(composite));
+}
+
 static void about(void) {
   CHECK(dynm_abi_version() == DYNM_ABI_LEVEL && strchr(dynm_version(), '.') != NULL);
   CHECK(dynm_has_feature("render") == 1 && dynm_has_feature("flight") == 0 && dynm_has_feature(NULL) == 0);
@@ -292,6 +335,7 @@ int main(int argc, char **argv) {
   hot(registry);
   threads(registry);
   forked(registry);
+  composites(registry);
   about();
   OK(dynm_root(&root)); /* the test has set DYN_METRICS_SHM */
   OK(dynm_root(&again));

@@ -3,6 +3,7 @@
 
 mod abi;
 mod cells;
+mod composites;
 mod conformance;
 mod face;
 mod install;

@@ -2,6 +2,7 @@
 
 from ._native import (
     REGISTRY,
+    Composite,
     Counter,
     DurationCounter,
     DurationGauge,
@@ -14,6 +15,7 @@ from ._native import (
     IntCounter,
     IntGauge,
     Metric,
+    Reading,
     Registry,
     Summary,
     Timer,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REGISTRY",
+    "Composite",
     "ConflictError",
     "Counter",
     "DurationCounter",
@@ -53,6 +56,7 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "Metric",
+    "Reading",
     "Registry",
     "SegmentBusyError",
     "SegmentError",

@@ -11,6 +11,7 @@ from typing_extensions import NotRequired, Self, TypeAlias, disjoint_base
 __all__ = [
     "REGISTRY",
     "Bare",
+    "Composite",
     "Counter",
     "DurationCounter",
     "DurationGauge",
@@ -26,6 +27,7 @@ __all__ = [
     "PrometheusBinder",
     "PrometheusStates",
     "PrometheusValue",
+    "Reading",
     "Registry",
     "SegmentReader",
     "Summary",
@@ -50,6 +52,7 @@ _Mode: TypeAlias = Literal[
     "livemostrecent",
 ]
 _Kind: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "stateset"]
+_Operation: TypeAlias = Literal["avg", "min", "max", "sum", "count", "rate", "quantile"]
 _Exceptions: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 class _Series(TypedDict):
@@ -97,6 +100,18 @@ class Registry:
     def labels(self) -> dict[str, str]: ...
     def open(self) -> Self: ...
     def child(self, prefix: str = "", labels: Mapping[str, str] | None = None) -> Registry: ...
+    def composite(
+        self,
+        operation: _Operation,
+        name: str,
+        *,
+        matching: Mapping[str, str | Iterable[str]] | None = None,
+        not_matching: Mapping[str, str] | None = None,
+        having: Iterable[str] = ...,
+        q: float | None = None,
+        over_processes: bool = False,
+        window: float | timedelta | None = None,
+    ) -> Composite: ...
     def generate_latest(self) -> bytes: ...
     def snapshot(self) -> dict[str, _Family]: ...
     def __iter__(self) -> Iterator[_Family]: ...
@@ -475,6 +490,37 @@ class Enum(Metric):
     def value(self) -> str | None: ...
     @property
     def states(self) -> tuple[str, ...]: ...
+
+@final
+class Composite:
+    def __new__(
+        cls,
+        operation: _Operation,
+        name: str,
+        registry: Registry | None = None,
+        *,
+        matching: Mapping[str, str | Iterable[str]] | None = None,
+        not_matching: Mapping[str, str] | None = None,
+        having: Iterable[str] = ...,
+        q: float | None = None,
+        over_processes: bool = False,
+        window: float | timedelta | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Self: ...
+    def read(self) -> Reading: ...
+    def sample(self) -> None: ...
+    @property
+    def trouble(self) -> str | None: ...
+    @property
+    def name(self) -> str: ...
+
+@final
+class Reading:
+    def __eq__(self, value: object, /) -> bool: ...
+    @property
+    def state(self) -> Literal["value", "idle", "unknown", "dead"]: ...
+    @property
+    def value(self) -> float | None: ...
 
 @final
 class Timer:
