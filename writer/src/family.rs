@@ -456,6 +456,11 @@ impl<M: Metric> Family<M> {
         Some((handle.clone(), generation))
     }
 
+    /// See [`AnyFamily::removals`]; none unless the family is in the segment of this number.
+    pub(crate) fn removals(&self, generation: u64) -> Option<&'static AtomicU64> {
+        self.inner.cache.removals(generation)
+    }
+
     pub(crate) fn core(&self) -> AnyFamily {
         self.inner.cache.core()
     }

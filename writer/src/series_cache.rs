@@ -383,6 +383,12 @@ impl<M> SeriesCache<M> {
         Some((table.get::<K>(values)?, table.generation))
     }
 
+    /// See [`AnyFamily::removals`]; none unless the handles belong to the segment of this number.
+    pub(crate) fn removals(&self, generation: u64) -> Option<&'static AtomicU64> {
+        let table = self.table();
+        (table.generation == generation).then_some(table.removals)
+    }
+
     /// Marks what was removed, if something was since the last time.
     pub(crate) fn sweep(&self) {
         let table = self.table();
