@@ -218,6 +218,8 @@ pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::
     Ok(family.remembered(values).unwrap_or((made, 0)))
 }
 
+pub use crate::remove::Removals;
+
 /// The word that grows whenever a series of the family is removed, before it is gone, in the segment with this number:
 /// for a binding that remembers handles itself. None when the family has moved on. While it is what it was, all that
 /// was remembered counts; otherwise [`is_removed`] says what doesn't.

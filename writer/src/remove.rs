@@ -9,6 +9,9 @@
 //! what it was: it grows before a series is gone, never after, so a remover that dies halfway leaves a series that
 //! still counts, and which the next look-up of it removes. Handles that are held go on with the retired cells, which
 //! nothing else gets.
+#![allow(unsafe_code, reason = "keeps the address of a word that is never freed")]
+
+use std::ptr;
 
 use dyn_metrics_layout::index::Match;
 use dyn_metrics_layout::name::MAX_NAME;
@@ -18,6 +21,7 @@ use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use crate::error::Result;
 use crate::family::{AnyFamily, Family, FamilyCore};
 use crate::label_plan::LabelPlan;
+use crate::local::{AtomicPtr, fence};
 use crate::lookup::Identity;
 use crate::metric::Metric;
 use crate::opts::Opts;
@@ -115,7 +119,20 @@ impl Registry {
     /// # }
     /// ```
     pub fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<bool> {
-        let opts = labels.iter().fold(Opts::new(name, ""), |opts, (name, value)| opts.label(name, value));
+        self.remove_of(&Opts::new(name, ""), labels.iter().copied())
+    }
+
+    /// As [`Self::remove`], of the family and the labels that `opts` has.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn remove_of<'l>(
+        &self,
+        opts: &Opts,
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+    ) -> Result<bool> {
+        let opts = labels.fold(opts.clone(), |opts, (name, value)| opts.label(name, value));
         let opts = &*self.scoped(&opts, &[])?;
         let plan = LabelPlan::new(&opts.labels, &[]);
         if let Ok(foreign) = self.foreign() {
@@ -167,5 +184,54 @@ impl Segment {
         let found = self.find_record(&Identity::family(self, &bytes[..len]));
         let core = found.and_then(|found| found.map(|offset| self.family_core(offset)).transpose());
         core.map_err(|refusal| self.refused(self.error(what, refusal)))
+    }
+}
+
+/// Whether what a binding remembers of a family still counts: see [`crate::raw::removals`].
+#[derive(Debug)]
+pub struct Removals {
+    /// Grows before a series is gone.
+    word: AtomicPtr<AtomicU64>,
+    /// What it was when all that had gone was forgotten.
+    swept: AtomicU64,
+}
+
+impl Default for Removals {
+    fn default() -> Self {
+        Self { word: AtomicPtr::new(ptr::from_ref(&NONE_REMOVED).cast_mut()), swept: AtomicU64::new(0) }
+    }
+}
+
+impl Removals {
+    #[inline(always)]
+    fn word(&self) -> &'static AtomicU64 {
+        // SAFETY: made from a reference to something that is never freed, by default() or follow().
+        unsafe { &*self.word.load(Ordering::Acquire) }
+    }
+
+    /// Whether nothing was removed since the last [`Self::end_sweep`].
+    #[inline(always)]
+    #[must_use]
+    pub fn is_swept(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == self.swept.load(Ordering::Acquire)
+    }
+
+    /// Goes on with a family's word in another segment, of which nothing is remembered yet. One thread at a time.
+    pub fn follow(&self, word: &'static AtomicU64) {
+        self.swept.store(word.load(Ordering::Acquire), Ordering::Release);
+        self.word.store(ptr::from_ref(word).cast_mut(), Ordering::Release);
+    }
+
+    /// Before what was removed is forgotten: the number to end with. A full fence.
+    #[must_use]
+    pub fn begin_sweep(&self) -> u64 {
+        let removals = self.word().load(Ordering::Acquire);
+        fence(Ordering::SeqCst);
+        removals
+    }
+
+    /// When it was forgotten. One thread at a time.
+    pub fn end_sweep(&self, removals: u64) {
+        self.swept.store(removals, Ordering::Release);
     }
 }
