@@ -53,7 +53,7 @@ fn series(family: *const dynm_family, values: &[&str]) -> Result<*const dynm_met
 }
 
 /// The texts of `values`, without memory for up to eight of them.
-fn with_texts<T>(values: &[dynm_str], then: impl FnOnce(&[&str]) -> Result<T>) -> Result<T> {
+pub(crate) fn with_texts<T>(values: &[dynm_str], then: impl FnOnce(&[&str]) -> Result<T>) -> Result<T> {
     let mut few = [""; 8];
     if let Some(texts) = few.get_mut(..values.len()) {
         for (text, value) in texts.iter_mut().zip(values) {

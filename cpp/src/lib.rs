@@ -26,6 +26,7 @@ mod input;
 mod metric;
 mod pin;
 mod registry;
+mod remove;
 mod status;
 mod types;
 mod update;

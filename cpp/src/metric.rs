@@ -50,6 +50,12 @@ macro_rules! types {
                 }
             }
 
+            pub(crate) fn is_removed(&self) -> bool {
+                match self {
+                    $(Self::$variant(handle) => raw::is_removed(handle),)*
+                }
+            }
+
             pub(crate) fn describe(&self) -> Option<raw::Description> {
                 match self {
                     $(Self::$variant(handle) => raw::describe(handle),)*
@@ -94,6 +100,18 @@ macro_rules! types {
                         let (handle, number) = raw::look_up(family, values)?;
                         Ok((Handle::$variant(handle), number))
                     })*
+                }
+            }
+
+            pub(crate) fn remove(&self, values: &[&str]) -> dyn_metrics::Result<bool> {
+                match self {
+                    $(Self::$variant(family) => family.remove(values),)*
+                }
+            }
+
+            pub(crate) fn removals(&self, number: u64) -> Option<&'static raw::SharedWord> {
+                match self {
+                    $(Self::$variant(family) => raw::removals(family, number),)*
                 }
             }
 

@@ -1,7 +1,8 @@
 //! The identity index: open-addressed tables of links to records.
 //!
 //! A slot holds 0 or a record's offset with 16 bits of its identity hash. It goes from 0 to a link once, by
-//! compare-and-swap with release, and never changes identity afterwards. A full probe window leads to
+//! compare-and-swap with release, and never changes identity afterwards: from a removed record it goes to the next
+//! one of the same identity. A full probe window leads to
 //! the next, larger table; tables are searched oldest first and never rehashed.
 //!
 //! ```text
@@ -102,6 +103,23 @@ pub fn window(slots: usize, hash: u64) -> impl Iterator<Item = usize> {
     (0..PROBE_WINDOW.min(slots)).map(move |step| home.wrapping_add(step) & (slots - 1))
 }
 
+/// Whether a record is the one that is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Another one.
+    No,
+    /// This one.
+    Yes,
+    /// This one, and it was removed: its slot is for the next of its identity.
+    Gone,
+}
+
+impl From<bool> for Match {
+    fn from(is_it: bool) -> Self {
+        if is_it { Self::Yes } else { Self::No }
+    }
+}
+
 /// What a search or an insertion in one table found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -118,14 +136,18 @@ pub enum Probe {
 /// Searches one table.
 ///
 /// `same(offset)` compares the record at `offset` fully; the acquire load makes its bytes visible.
-pub fn find(slots: &[AtomicU64], hash: u64, mut same: impl FnMut(u64) -> bool) -> Probe {
+pub fn find<M: Into<Match>>(slots: &[AtomicU64], hash: u64, mut same: impl FnMut(u64) -> M) -> Probe {
     for at in window(slots.len(), hash) {
         let seen = load_acquire(&slots[at]); // pairs with: insert() below
         if seen == 0 {
             return Probe::Absent;
         }
-        if may_hold(seen, hash) && same(record_of(seen)) {
-            return Probe::Found(record_of(seen));
+        if may_hold(seen, hash) {
+            match same(record_of(seen)).into() {
+                Match::No => (),
+                Match::Yes => return Probe::Found(record_of(seen)),
+                Match::Gone => return Probe::Absent,
+            }
         }
     }
     Probe::Full
@@ -134,19 +156,27 @@ pub fn find(slots: &[AtomicU64], hash: u64, mut same: impl FnMut(u64) -> bool) -
 /// Finds the identity in one table or publishes `candidate`, a complete record nobody else can see.
 ///
 /// Unique among all who do the same at once: every one of them meets the first empty slot of the window,
-/// and a lost compare-and-swap looks again at that same slot.
-pub fn insert(slots: &[AtomicU64], hash: u64, candidate: u64, mut same: impl FnMut(u64) -> bool) -> Probe {
+/// or the slot of their removed one, and a lost compare-and-swap looks again at that same slot.
+pub fn insert<M: Into<Match>>(
+    slots: &[AtomicU64],
+    hash: u64,
+    candidate: u64,
+    mut same: impl FnMut(u64) -> M,
+) -> Probe {
+    let packed = pack(candidate, hash);
     for at in window(slots.len(), hash) {
         let mut seen = load_acquire(&slots[at]);
-        if seen == 0 {
-            let packed = pack(candidate, hash);
-            match slots[at].compare_exchange(0, packed, Ordering::AcqRel, Ordering::Acquire) {
+        loop {
+            let found = if may_hold(seen, hash) { same(record_of(seen)).into() } else { Match::No };
+            match found {
+                Match::Yes => return Probe::Found(record_of(seen)),
+                Match::No if seen != 0 => break,
+                Match::No | Match::Gone => (),
+            }
+            match slots[at].compare_exchange(seen, packed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Probe::Inserted,
                 Err(now) => seen = now,
             }
-        }
-        if may_hold(seen, hash) && same(record_of(seen)) {
-            return Probe::Found(record_of(seen));
         }
     }
     Probe::Full
@@ -171,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_leaves_its_slot_to_the_next_of_its_identity() {
+        let slots = table(256);
+        assert_eq!(insert(&slots, 7, 64, |_| false), Probe::Inserted);
+        assert_eq!(insert(&slots, 7, 128, |_| false), Probe::Inserted);
+        let gone = |record| if record == 64 { Match::Gone } else { Match::No };
+        assert_eq!(find(&slots, 7, gone), Probe::Absent);
+        assert_eq!(insert(&slots, 7, 192, gone), Probe::Inserted);
+        assert_eq!(slots.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count(), 2);
+        assert_eq!(find(&slots, 7, |record| record == 192), Probe::Found(192));
+        assert_eq!(find(&slots, 7, |record| record == 128), Probe::Found(128));
+    }
+
+    #[test]
     fn a_full_window_leads_to_the_next_table() {
         let slots = table(256);
         for n in 0..PROBE_WINDOW as u64 {
@@ -184,7 +227,8 @@ mod tests {
     fn the_hash_bits_spare_comparisons() {
         let slots = table(256);
         insert(&slots, 5 | 0xaaaa << 48, 64, |_| false);
-        let probe = find(&slots, 5 | 0xbbbb << 48, |_| panic!("compared a record of another hash"));
+        let probe =
+            find(&slots, 5 | 0xbbbb << 48, |_| -> bool { panic!("compared a record of another hash") });
         assert_eq!(probe, Probe::Absent);
     }
 

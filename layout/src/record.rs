@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::fields::{Field, field, put, u16_at, u32_at, u64_at};
 use crate::hash::{checksum, identity};
 use crate::kind::{GaugeMode, Kind, kind_at, mode_at};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Bytes of the state block before each record.
 pub const STATE_BYTES: usize = 64;
@@ -122,8 +122,14 @@ pub const SERIES_FIELDS: &[Field] = &[
 
 /// The state block's fields.
 pub const STATE_FIELDS: &[Field] = &[
-    field("state", 0, 8, "atomic: 0 current, 1 removed"),
-    field("cells", 8, 24, "atomic: cell links by representation: integer, double, nanoseconds"),
+    field("state", 0, 8, "atomic: 0 current, 1 removed, 2 current and about to be removed"),
+    field(
+        "cells",
+        8,
+        24,
+        "atomic: series: cell links by representation: integer, double, nanoseconds; \
+         family: removals of its series, then 0",
+    ),
     field("gauges", 32, 8, "atomic link: newest gauge cell of the series"),
     field("exemplars", 40, 8, "atomic link: reserved for exemplar cells"),
     field("series", 48, 8, "atomic: family: series registered; series: reserved"),
@@ -134,9 +140,9 @@ pub const STATE_FIELDS: &[Field] = &[
 #[repr(C)]
 #[derive(Debug)]
 pub struct State {
-    /// 0 current, 1 removed.
+    /// [`CURRENT`], [`REMOVED`] or [`REMOVING`].
     pub state: AtomicU64,
-    /// Links to the cells of each representation.
+    /// Of a series: links to the cells of each representation. Of a family: see [`Self::removals`].
     pub cells: [AtomicU64; 3],
     /// Link to the newest gauge cell.
     pub gauges: AtomicU64,
@@ -155,6 +161,37 @@ const _: () = {
     assert!(core::mem::offset_of!(State, gauges) == 32);
     assert!(core::mem::offset_of!(State, series) == 48);
 };
+
+/// State of a record that counts.
+pub const CURRENT: u64 = 0;
+/// State of a series that was removed; for ever.
+pub const REMOVED: u64 = 1;
+/// State of a series that counts until `removals` of its family says that it is about to go: whoever meets it in a
+/// look-up finishes that.
+pub const REMOVING: u64 = 2;
+
+impl State {
+    /// Of a family: how often one of its series was removed. Grows before a series' state becomes [`REMOVED`], so
+    /// who remembers series and finds it unchanged knows that all of them count.
+    #[must_use]
+    pub const fn removals(&self) -> &AtomicU64 {
+        &self.cells[0]
+    }
+
+    /// Removes this series of `family`; whether this call did it.
+    pub fn remove(&self, family: &Self) -> bool {
+        match self.state.compare_exchange(CURRENT, REMOVING, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(REMOVING) => self.finish_removal(family),
+            Err(_) => false,
+        }
+    }
+
+    /// Removes this series of `family`, if its state says that it is about to go; whether this call did it.
+    pub fn finish_removal(&self, family: &Self) -> bool {
+        family.removals().fetch_add(1, Ordering::AcqRel); // before it is gone: see removals()
+        self.state.compare_exchange(REMOVING, REMOVED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
 
 /// Offset of the state block of the record at `record`.
 #[must_use]
@@ -473,6 +510,9 @@ pub struct Series<'b> {
 }
 
 impl<'b> Series<'b> {
+    /// Where a series record has the offset of its family.
+    pub const FAMILY_PLACE: u64 = SERIES_FAMILY as u64;
+
     /// Bytes of the record.
     #[must_use]
     pub const fn encoded_len(&self) -> usize {

@@ -35,6 +35,7 @@
 //! | registration, family or series | `index_registrants` | who registers | have one record for each identity, complete, and wait for nobody |
 //! | a further index table | `index_tables` | who links it | register behind the full table |
 //! | extent, its words | `extents` | who makes or draws | have words of their own in a chain that loses no extent |
+//! | removal of a series | `removal` | who removes it | never look up a series that is gone; share one new record |
 //! | cells of a series | `extents` | a handle | count in one place, which readers find |
 //! | block of a CPU, shared block | `blocks` | who counts and installs | the total is what was acknowledged, and a reader's never falls |
 //! | shared updates | `shared_updates` | who observes | the count is what was acknowledged, and at most what was in flight |
@@ -62,10 +63,6 @@
 //! **Birth and replacement** are steps of the kernel: files complete before they have a name, names exchanged under a
 //! lock. The one word that replacement writes, the header's `state`, is one store that readers show to people and
 //! decide nothing by. There is no interleaving of words to explore.
-//!
-//! **Removal** has no code yet. The format reserves the series' state 1, which version 1 never writes and whose records
-//! readers skip, and the words `oldest`, `forks` and `no_reuse`, which nobody decides by. A model would be one of
-//! code that it brought along.
 //!
 //! **Names that clash** at the same moment, and series beyond a family's limit: readers put the first right, and the second
 //! may pass by the number of registrants at once, or of those that die between a record and its count.

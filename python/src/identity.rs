@@ -1,10 +1,11 @@
 //! The cache in front of `labels()`: from the text objects that were given to the child they led to.
 //!
 //! The objects themselves are compared, not what they say: an address instead of a text. The cache keeps them
-//! alive, so an address never comes to mean another text. Nothing in it is ever replaced, so a look-up takes
-//! no lock. What finds no slot is found by what it says.
+//! alive, so an address never comes to mean another text. Nothing in it is ever replaced, at most marked as gone, so
+//! a look-up takes no lock. What finds no slot is found by what it says.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use pyo3::Borrowed;
 use pyo3::prelude::*;
@@ -33,6 +34,8 @@ pub(crate) struct Given<'a, 'py> {
 struct Entry {
     key: Key,
     child: Py<PyAny>,
+    /// Its series was removed.
+    is_gone: AtomicBool,
     _alive: Vec<Py<PyAny>>,
 }
 
@@ -94,11 +97,23 @@ impl Identities {
         loop {
             for slot in table.window(hash) {
                 let entry = slot.get()?;
-                if entry.key == key {
+                if entry.key == key && !entry.is_gone.load(Ordering::Relaxed) {
                     return Some(&entry.child);
                 }
             }
             table = table.next.get()?;
+        }
+    }
+
+    /// Finds this child no more. Its entries stay, and so do the objects that they keep alive.
+    pub(crate) fn forget(&self, child: &Py<PyAny>) {
+        fence(Ordering::SeqCst);
+        let mut next = Some(&self.0);
+        while let Some(table) = next {
+            let entries = table.slots.iter().filter_map(OnceLock::get);
+            let of_child = entries.filter(|entry| entry.child.is(child));
+            of_child.for_each(|entry| entry.is_gone.store(true, Ordering::Relaxed));
+            next = table.next.get().map(|table| &**table);
         }
     }
 
@@ -108,7 +123,7 @@ impl Identities {
         let hash = hash(&key);
         let keep = |object: &Borrowed<'_, '_, PyAny>| (**object).clone().unbind();
         let alive = given.objects.iter().chain(&given.names).map(keep).collect();
-        let mut entry = Entry { key, child, _alive: alive };
+        let mut entry = Entry { key, child, is_gone: AtomicBool::new(false), _alive: alive };
         let mut table = &self.0;
         for number in 1..=TABLES {
             for slot in table.window(hash) {

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::{self, Arguments, label_pairs, shown, texts};
 use crate::errors::{invalid_value, raise};
 use crate::gauge;
-use crate::metric::{Class, Made, Metric, construct};
+use crate::metric::{Class, Made, Metric, Origin, construct};
 
 /// Facts that don't change, such as a version: labels of a series whose value is 1.
 ///
@@ -41,7 +41,7 @@ impl Class for Info {
             let labels = names.iter().zip(values);
             let opts = labels.fold(opts.clone(), |opts, (name, value)| opts.label(name, value));
             let own = Self { home: Some((registry.clone(), opts)), given: OnceLock::new() };
-            Ok(Made { own, number: 1 })
+            Ok(Made { own, number: 1, origin: Origin::default() })
         })
     }
 
@@ -113,7 +113,7 @@ impl Class for Enum {
             {
                 states.set(first);
             }
-            Ok(Made { own: Self(Some(made.own)), number: made.number })
+            Ok(Made { own: Self(Some(made.own)), number: made.number, origin: made.origin })
         })
     }
 

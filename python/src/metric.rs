@@ -72,6 +72,15 @@ pub(crate) struct Made<T> {
     pub(crate) own: T,
     /// 0: it is not to be kept. Otherwise that of its segment, higher than before when that was replaced.
     pub(crate) number: u64,
+    pub(crate) origin: Origin,
+}
+
+/// What tells whether a series was removed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// Grows before one of its family's series is gone; that of the segment with the number.
+    removals: Option<&'static raw::SharedWord>,
+    series: Option<raw::Series>,
 }
 
 impl<T> Made<T> {
@@ -82,7 +91,9 @@ impl<T> Made<T> {
         own: impl FnOnce(M) -> T,
     ) -> dyn_metrics::Result<Self> {
         let (handle, number) = raw::look_up(family, values)?;
-        Ok(Self { own: own(handle), number })
+        let removals = raw::removals(family, number);
+        let origin = Origin { removals, series: raw::Series::of(&handle) };
+        Ok(Self { own: own(handle), number: if removals.is_some() { number } else { 0 }, origin })
     }
 }
 
@@ -95,6 +106,8 @@ struct Children {
     by_identity: Identities,
     /// Number of the segment that the children are in.
     segment: AtomicUsize,
+    /// Of the children's family, in that segment.
+    removals: raw::Removals,
     /// Held for a look or an insertion, in which no Python code runs.
     by_values: RwLock<HashMap<Box<[String]>, Arc<Child>>>,
 }
@@ -102,6 +115,13 @@ struct Children {
 struct Child {
     object: Py<PyAny>,
     aliases: AtomicU32,
+    origin: Origin,
+}
+
+impl Child {
+    fn is_removed(&self) -> bool {
+        self.origin.series.is_some_and(raw::Series::is_removed)
+    }
 }
 
 /// The base of all metric classes.
@@ -133,15 +153,17 @@ pub(crate) fn construct<S: Class>(
     }
     let make = move |py: Python<'_>, spec: &Arc<Spec>, values: Vec<String>| {
         let given: Vec<&str> = values.iter().map(String::as_str).collect();
-        let Made { own, number } = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
+        let made = series(&given).map_err(|error| raise(py, &error, Some(&spec.name)))?;
+        let Made { own, number, origin } = made;
         let metric = Metric { spec: Arc::clone(spec), values, children: None };
         let own = Py::new(py, PyClassInitializer::from(metric).add_subclass(own))?.into_any();
-        Ok(Made { own, number })
+        Ok(Made { own, number, origin })
     };
     let children = Children {
         make: Box::new(make),
         by_identity: Identities::new(),
         segment: AtomicUsize::new(0),
+        removals: raw::Removals::default(),
         by_values: RwLock::default(),
     };
     let metric = Metric { spec: Arc::clone(&spec), values: Vec::new(), children: Some(Box::new(children)) };
@@ -177,17 +199,16 @@ impl Metric {
         let children = self.children(py)?;
         let (found, expected) = (values.len(), self.spec.labelnames.len());
         if found != expected {
-            let name = self.name();
-            let text = format!("metric {name:?}: found {found} label values, expected {expected}");
-            return Err(invalid_value(py, text));
+            return Err(self.wrong_count(py, found, expected));
         }
+        children.sweep();
         let read = children.by_values.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&*values) {
             return Ok(Arc::clone(known));
         }
         drop(read);
-        let Made { own: object, number } = (children.make)(py, &self.spec, values.clone())?;
-        let made = Arc::new(Child { object, aliases: AtomicU32::new(0) });
+        let Made { own: object, number, origin } = (children.make)(py, &self.spec, values.clone())?;
+        let made = Arc::new(Child { object, aliases: AtomicU32::new(0), origin });
         if number == 0 {
             return Ok(made);
         }
@@ -198,6 +219,12 @@ impl Metric {
             return Ok(made); // another thread has found the segment that replaced this one's
         }
         let others = if before < number { std::mem::take(&mut *write) } else { HashMap::new() };
+        if let Some(word) = origin.removals.filter(|_| before < number) {
+            children.removals.follow(word);
+        }
+        if made.is_removed() {
+            return Ok(made); // since it was made; sweep() may have been here
+        }
         let child = Arc::clone(write.entry(values.into()).or_insert(Arc::clone(&made)));
         drop(write); // before `made` and `others`, which may be objects that nobody has
         drop(others);
@@ -225,6 +252,28 @@ impl Metric {
             None => Err(wrong("found no", label)),
         };
         labelnames.iter().map(value).collect()
+    }
+
+    /// The values of arguments.
+    fn values_of(
+        &self,
+        values: &Bound<'_, PyTuple>,
+        labels: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<String>> {
+        match labels {
+            None => self.by_position(values),
+            Some(labels) if values.is_empty() => self.by_name(labels),
+            Some(_) => {
+                let text = "found label values by position and by name, expected one of both";
+                Err(invalid_value(values.py(), format!("metric {:?}: {text}", self.name())))
+            }
+        }
+    }
+
+    #[cold]
+    fn wrong_count(&self, py: Python<'_>, found: usize, expected: usize) -> PyErr {
+        let name = self.name();
+        invalid_value(py, format!("metric {name:?}: found {found} label values, expected {expected}"))
     }
 
     /// The values of positional arguments.
@@ -256,14 +305,36 @@ impl Metric {
         labels: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         let py = values.py();
-        if let Some(labels) = labels {
-            if !values.is_empty() {
-                let text = "found label values by position and by name, expected one of both";
-                return Err(invalid_value(py, format!("metric {:?}: {text}", self.name())));
-            }
-            return Ok(self.child(py, self.by_name(labels)?)?.object.clone_ref(py));
+        Ok(self.child(py, self.values_of(values, labels)?)?.object.clone_ref(py))
+    }
+
+    /// Removes the series with these label values, by position or by name; whether there was one.
+    ///
+    /// It is shown in no process any more, and `labels()` with these values, in all processes, gives a new series
+    /// that begins at 0. What was given before stays valid, and what it counts is lost. Its space in the segment is not
+    /// used again.
+    ///
+    /// Errors: as `labels()`; SegmentError (an OSError); RegistrationError where a registry can't remove.
+    ///
+    /// >>> jobs = Counter("doc_removed_jobs", "Jobs", ["worker"])
+    /// >>> jobs.labels("7").inc()
+    /// >>> jobs.remove("7"), jobs.remove("7")
+    /// (True, False)
+    /// >>> jobs.labels("7").value()
+    /// 0.0
+    #[pyo3(signature = (*values, **labels))]
+    fn remove(&self, values: &Bound<'_, PyTuple>, labels: Option<&Bound<'_, PyDict>>) -> PyResult<bool> {
+        let py = values.py();
+        let values = self.values_of(values, labels)?;
+        self.children(py)?;
+        let (found, expected) = (values.len(), self.spec.labelnames.len());
+        if found != expected {
+            return Err(self.wrong_count(py, found, expected));
         }
-        Ok(self.child(py, self.by_position(values)?)?.object.clone_ref(py))
+        let Spec { registry, opts, labelnames, name, .. } = &*self.spec;
+        let given = labelnames.iter().zip(&values).map(|(name, value)| (name.as_str(), value.as_str()));
+        let removed = registry.get().attached(py, Some(name))?.remove_of(opts, given);
+        removed.map_err(|error| raise(py, &error, Some(name)))
     }
 
     /// The exposed name, with prefix, namespace, unit and ending.
@@ -355,11 +426,35 @@ impl Labels {
 }
 
 impl Children {
+    /// Forgets the children whose series were removed, if one was since the last time.
+    fn sweep(&self) {
+        if self.removals.is_swept() {
+            return;
+        }
+        let mut gone = Vec::new();
+        let mut write = self.by_values.write().unwrap_or_else(PoisonError::into_inner);
+        let removals = self.removals.begin_sweep();
+        write.retain(|_, child| {
+            let stays = !child.is_removed();
+            if !stays {
+                gone.push(Arc::clone(child));
+            }
+            stays
+        });
+        gone.iter().for_each(|child| self.by_identity.forget(&child.object));
+        self.removals.end_sweep(removals);
+        drop(write); // before `gone`, which may be objects that nobody has
+    }
+
     /// Remembers what `child` was found by.
     fn note(&self, given: Given<'_, '_>, child: &Child, py: Python<'_>) {
         let is_plain = given.objects.iter().all(|object| object.is_exact_instance_of::<PyString>());
         if is_plain && child.aliases.fetch_add(1, Ordering::Relaxed) < MOST_ALIASES {
             self.by_identity.put(given, child.object.clone_ref(py));
+            // Behind a fence: either this or sweep() sees what the other did.
+            if child.is_removed() {
+                self.by_identity.forget(&child.object);
+            }
         }
     }
 }
@@ -378,6 +473,9 @@ impl Lane for Labels {
         py: Python<'py>,
     ) -> Option<Py<PyAny>> {
         let children = this.children.as_deref()?;
+        if !children.removals.is_swept() {
+            return None;
+        }
         let given = Given { objects, names, segment: children.segment.load(Ordering::Relaxed) };
         match children.by_identity.get(given) {
             Some(child) => Some(child.clone_ref(py)),

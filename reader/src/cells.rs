@@ -9,7 +9,7 @@ use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::error::Error as Fault;
 use dyn_metrics_layout::extent::{Extent, HEADER_BYTES};
 use dyn_metrics_layout::link::{CellLink, Link};
-use dyn_metrics_layout::record::{State, cells_place, state_offset};
+use dyn_metrics_layout::record::{CURRENT, REMOVING, State, cells_place, state_offset};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
 
 use crate::catalog::{Catalog, Source};
@@ -162,7 +162,7 @@ impl Extents {
         let family = &mut catalog.families[series.family];
         let words = family.cell_words();
         // Once removed it stays so: labels that come back get a new record.
-        if state.state.load(Ordering::Relaxed) != 0 {
+        if !matches!(state.state.load(Ordering::Relaxed), CURRENT | REMOVING) {
             series.removed = true;
             family.series -= 1;
             catalog.version += 1;

@@ -127,8 +127,11 @@ fn check_families(inspection: &Inspection, findings: &mut Findings) {
     for family in inspection.families() {
         let expected = counts.get(&family.offset).copied().unwrap_or(0);
         let what = format!("series of {}: found {} counted, expected {expected}", family.name, family.series);
-        // Published first, counted then: a death in between leaves too few, and nothing leaves too many.
-        if family.series > expected && !is_alive {
+        // Published first, counted then: a death in between leaves too few. Removed first, counted then: too many.
+        let uncounted = family.series.saturating_sub(expected);
+        if uncounted > 0 && uncounted <= family.removals && !is_alive {
+            findings.note(family.offset, format_args!("{what}: a process died while it removed one"));
+        } else if uncounted > 0 && !is_alive {
             findings.fault(family.offset, what);
         } else if family.series < expected && !is_alive {
             findings.note(family.offset, format_args!("{what}: a process died while it registered one"));

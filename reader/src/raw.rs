@@ -92,6 +92,8 @@ pub struct RawFamily {
     pub created_unix_ns: u64,
     /// Series registered.
     pub series: u64,
+    /// How often one of its series was removed, or was about to be.
+    pub removals: u64,
     /// Label sets refused at the limit.
     pub refused: u64,
 }

@@ -22,6 +22,8 @@ scenarios! {
     death_while_an_index_table_is_added "index-table" 12 3000,
     death_while_a_series_is_registered "series" 10 3000,
     death_while_a_series_overflows "overflow" 14 3000,
+    death_while_a_series_is_removed "removal" 4 1000,
+    death_while_a_removed_series_is_registered_again "removed-series-again" 8 3000,
     death_while_the_file_grows "growth" 20 4000,
     death_while_gauge_cells_are_claimed "gauge-claim" 30 800,
     death_while_gauge_cells_are_taken_over "gauge-take-over" 30 800,

@@ -329,6 +329,7 @@ fn a_flipped_bit_in_each_byte_of_records_and_their_states_is_found() {
     let expected = [
         ("state of a family.state", Nothing, 23, "its other value: removed"),
         ("state of a series.state", Nothing, 1, "the overflow series, which is not counted"),
+        ("state of a family.cells", Nothing, 184, "a number: removals"),
         ("state of a family.series", Note, 20, "a process died while it registered one"),
         ("state of a family.refused", Nothing, 184, "a number"),
     ];

@@ -93,6 +93,17 @@ pub trait Backend: Send + Sync + Debug {
     /// Whatever makes it impossible: it is not registered then, and asked for again when somebody asks again.
     fn series(&self, series: &Descriptor) -> Result<Option<Arc<dyn Instrument>>>;
 
+    /// Forgets the series with these labels, sorted by name: it is shown no more, and the same labels will be asked
+    /// for as a new series. Its instrument may get updates for as long as handles of it are held; they count nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], as by default, where series stay; whatever else makes it impossible. The series is still
+    /// there then.
+    fn remove(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
+        let _ = (name, labels);
+        Err(Error::Unsupported { registry: self.name().to_owned(), what: "remove a series" })
+    }
+
     /// Everything in `selection` as Prometheus text.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Families: series of one name that differ in their labels.
 
-use crate::local::{AtomicUsize, Ordering};
+use crate::local::{AtomicU64, AtomicUsize, Ordering};
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::label_plan::LabelPlan;
 use crate::metric::Metric;
 use crate::metrics::Buckets;
 use crate::opts::Opts;
+use crate::origin::Identity;
 use crate::registry::Registry;
 use crate::segment::{Granted, Refusal, Segment};
 use crate::series_cache::{Address, Content, Key, SeriesCache};
@@ -89,7 +90,7 @@ impl FamilyCore {
         }
     }
 
-    fn state(&self) -> Granted<&'static State> {
+    pub(crate) fn state(&self) -> Granted<&'static State> {
         self.segment.at(record::state_offset(self.offset))
     }
 
@@ -192,6 +193,14 @@ impl AnyFamily {
         }
     }
 
+    /// Grows whenever one of its series is removed, before that is gone.
+    pub(crate) fn removals(self) -> &'static AtomicU64 {
+        match self {
+            Self::Segment(core) => core.removals(),
+            Self::Foreign(family) => &family.removals,
+        }
+    }
+
     /// A handle like those of its series, whose cells nobody else sees.
     pub(crate) fn private<M: Metric>(self) -> M {
         match self {
@@ -199,6 +208,11 @@ impl AnyFamily {
             Self::Foreign(family) => M::private(family.buckets.as_ref(), &family.states),
         }
     }
+}
+
+/// Whether the series of a handle was removed.
+fn is_gone<M: Metric>(handle: &M) -> bool {
+    handle.identity().is_some_and(Identity::is_gone)
 }
 
 struct Inner<M> {
@@ -262,7 +276,7 @@ impl<M: Metric> Family<M> {
             kind: M::KIND,
             overflow: plan.overflow(),
             plan,
-            cache: SeriesCache::new(core),
+            cache: SeriesCache::new(core, is_gone),
             failures: AtomicUsize::new(0),
             overflows: AtomicUsize::new(0),
         };
@@ -326,6 +340,9 @@ impl<M: Metric> Family<M> {
     }
 
     fn find_or_make<K: Key>(&self, values: &[&str]) -> Result<M> {
+        if let Some(handle) = self.swept::<K>(values) {
+            return Ok(handle);
+        }
         match self.core() {
             AnyFamily::Segment(core) => self.find_or_register::<K>(core, values),
             AnyFamily::Foreign(family) => self.find_or_ask::<K>(family, values),
@@ -391,10 +408,19 @@ impl<M: Metric> Family<M> {
         if let Some(handle) = self.inner.cache.get::<Content>(values) {
             return Some(handle.clone());
         }
+        if let Some(handle) = self.swept::<Content>(values) {
+            return Some(handle);
+        }
         match self.core() {
             AnyFamily::Segment(core) => self.find_handle::<Content>(core, values).ok().flatten(),
             AnyFamily::Foreign(family) => self.find_foreign(family, values).ok().flatten(),
         }
+    }
+
+    /// What is remembered for these values once everything that was removed is forgotten.
+    fn swept<K: Key>(&self, values: &[&str]) -> Option<M> {
+        self.inner.cache.sweep();
+        self.inner.cache.get::<K>(values).cloned()
     }
 
     /// The handle of a series of `core` that is registered; remembered from now on.
@@ -411,7 +437,12 @@ impl<M: Metric> Family<M> {
         self.inner.plan.find(core, values).map_err(|error| core.segment.refused(error))
     }
 
-    fn check_count(&self, values: &[&str]) -> Result<()> {
+    /// Its registry, and the labels of its series.
+    pub(crate) fn parts(&self) -> (&Registry, &LabelPlan) {
+        (&self.inner.registry, &self.inner.plan)
+    }
+
+    pub(crate) fn check_count(&self, values: &[&str]) -> Result<()> {
         let (found, expected) = (values.len(), self.inner.plan.given);
         if found == expected {
             return Ok(());
@@ -423,6 +454,11 @@ impl<M: Metric> Family<M> {
     pub(crate) fn remembered(&self, values: &[&str]) -> Option<(M, u64)> {
         let (handle, generation) = self.inner.cache.get_of_generation::<Content>(values)?;
         Some((handle.clone(), generation))
+    }
+
+    /// See [`AnyFamily::removals`]; none unless the family is in the segment of this number.
+    pub(crate) fn removals(&self, generation: u64) -> Option<&'static AtomicU64> {
+        self.inner.cache.removals(generation)
     }
 
     pub(crate) fn core(&self) -> AnyFamily {

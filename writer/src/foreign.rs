@@ -17,6 +17,7 @@ use crate::backend::{Backend, Descriptor};
 use crate::error::{Error, Result};
 use crate::family::Shape;
 use crate::label_plan::LabelPlan;
+use crate::local::{AtomicU64, Ordering};
 use crate::metric::Metric;
 use crate::metrics::Buckets;
 use crate::options::MAX_SERIES_PER_FAMILY;
@@ -46,6 +47,8 @@ pub(crate) struct ForeignFamily {
     /// Of a histogram.
     pub(crate) buckets: Option<Buckets>,
     pub(crate) states: Box<[String]>,
+    /// How often one of its series was removed.
+    pub(crate) removals: AtomicU64,
     series: Mutex<Series>,
 }
 
@@ -115,6 +118,27 @@ impl Foreign {
         Ok(locked(&family.series).by_labels.get(&key).copied())
     }
 
+    /// Removes the series of `family` with these values; whether there was one.
+    pub(crate) fn remove(&self, family: &ForeignFamily, plan: &LabelPlan, values: &[&str]) -> Result<bool> {
+        let key = plan.key(&family.name, values)?;
+        let mut series = locked(&family.series);
+        let Some(known) = series.by_labels.get(&key) else { return Ok(false) };
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        self.backend.remove(&family.name, &plan.pairs(values).map(own).collect::<Vec<_>>())?;
+        if let Some(known) = known {
+            known.is_gone.store(true, Ordering::Release);
+        }
+        series.by_labels.remove(&key);
+        family.removals.fetch_add(1, Ordering::AcqRel); // pairs with: SeriesCache::sweep()
+        Ok(true)
+    }
+
+    /// As [`Self::remove`], of the family of this name, if there is one.
+    pub(crate) fn remove_named(&self, name: &str, plan: &LabelPlan) -> Result<bool> {
+        let family = locked(&self.families).get(name).copied();
+        family.map_or(Ok(false), |family| self.remove(family, plan, &[]))
+    }
+
     /// Finds or registers the series with these values, or at the family's limit the overflow series; whether it
     /// is that.
     pub(crate) fn series(
@@ -176,6 +200,7 @@ impl ForeignFamily {
             max_series: opts.max_series.unwrap_or(MAX_SERIES_PER_FAMILY).max(1),
             buckets: (kind == Kind::Histogram).then(buckets),
             states: opts.states.clone().into(),
+            removals: AtomicU64::new(0),
             series: Mutex::default(),
         }
     }

@@ -91,6 +91,7 @@ mod origin;
 mod percpu;
 mod register;
 mod registry;
+mod remove;
 mod render;
 mod replace;
 mod root;

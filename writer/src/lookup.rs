@@ -1,6 +1,6 @@
 //! Searching the index of a segment, and adding to it.
 
-use dyn_metrics_layout::index::{self, NEXT, Probe};
+use dyn_metrics_layout::index::{self, Match, NEXT, Probe};
 use dyn_metrics_layout::record::{FAMILY_TAG, SERIES_TAG, identity_start};
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 use dyn_metrics_layout::{Error, extent, hash};
@@ -21,7 +21,7 @@ pub(crate) struct LocalTable {
 /// What a record is to be compared with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity<'b> {
-    tag: u16,
+    pub(crate) tag: u16,
     bytes: &'b [u8],
     hash: u64,
 }
@@ -50,12 +50,16 @@ impl Segment {
         })
     }
 
-    /// Whether the record at `offset` has this identity.
-    fn same(&'static self, offset: u64, identity: &Identity<'_>) -> bool {
-        let Ok(view) = self.reach(offset) else { return false };
-        let Ok(head) = view.word(offset) else { return false };
+    /// Whether the record at `offset` has this identity, and counts.
+    fn same(&'static self, offset: u64, identity: &Identity<'_>) -> Match {
+        let Ok(view) = self.reach(offset) else { return Match::No };
+        let Ok(head) = view.word(offset) else { return Match::No };
         let at = offset + identity_start(identity.tag) as u64;
-        head.load(Ordering::Relaxed) as u16 == identity.tag && view.equals(at, identity.bytes) == Ok(true)
+        if head.load(Ordering::Relaxed) as u16 != identity.tag || view.equals(at, identity.bytes) != Ok(true)
+        {
+            return Match::No;
+        }
+        self.current_or_gone(offset, identity)
     }
 
     /// The record of this identity, if it is registered. No system call once its chunks are mapped.

@@ -108,6 +108,15 @@ pub trait MetricsRegistry: Debug + Send + Sync {
         self.registry().child(prefix, labels)
     }
 
+    /// Removes the series with this name and exactly these labels, beside the registry's own: see
+    /// [`Registry::remove`].
+    ///
+    /// # Errors
+    /// As there.
+    fn remove(&self, name: &str, labels: &[(&str, &str)]) -> Result<bool> {
+        self.registry().remove(name, labels)
+    }
+
     /// Everything that is registered here or in a child, as Prometheus text 0.0.4: see [`Registry::render`].
     ///
     /// # Errors

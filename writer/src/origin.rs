@@ -34,6 +34,14 @@ impl Identity {
         }
     }
 
+    /// Whether it was removed, or is about to be.
+    pub(crate) fn is_gone(self) -> bool {
+        match self {
+            Self::Segment(origin) => origin.is_gone(),
+            Self::Foreign(series) => series.is_gone(),
+        }
+    }
+
     /// See [`Origin::attachments`].
     pub(crate) const fn attachments(self) -> &'static [AtomicUsize; Representation::COUNT] {
         match self {

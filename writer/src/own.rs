@@ -90,6 +90,9 @@ pub fn series(registry: &Registry) -> Vec<OwnSeries> {
 
 fn own(origin: &Origin, common: &[(String, String)], value: Option<Number>) -> Option<OwnSeries> {
     let FamilyCore { name, help, unit, kind, mode, states, .. } = origin.family;
+    if origin.is_gone() {
+        return None;
+    }
     let mut labels = origin.labels().ok()?;
     for (label, text) in common {
         let reserved = is_reserved_label(label, *kind, mode.is_all(), name);

@@ -32,6 +32,7 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 use crate::cells::{Amount, Cells};
 use crate::family::Family;
 use crate::foreign::ForeignFamily;
+use crate::local::{Ordering, fence};
 use crate::metric::Metric;
 use crate::opts::Opts;
 use crate::origin::Identity;
@@ -215,6 +216,39 @@ pub fn segment(registry: &Registry) -> crate::error::Result<usize> {
 pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::Result<(M, u64)> {
     let made = family.try_with(values)?;
     Ok(family.remembered(values).unwrap_or((made, 0)))
+}
+
+pub use crate::remove::Removals;
+
+/// The word that grows whenever a series of the family is removed, before it is gone, in the segment with this number:
+/// for a binding that remembers handles itself. None when the family has moved on. While it is what it was, all that
+/// was remembered counts; otherwise [`is_removed`] says what doesn't.
+pub fn removals<M: Metric>(family: &Family<M>, number: u64) -> Option<&'static SharedWord> {
+    family.removals(number)
+}
+
+/// Whether the series of a handle was removed, or is about to be. A full fence comes before the look.
+pub fn is_removed<M: Metric>(handle: &M) -> bool {
+    fence(Ordering::SeqCst);
+    handle.identity().is_some_and(Identity::is_gone)
+}
+
+/// A series, to ask later whether it was removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Series(Identity);
+
+impl Series {
+    /// That of a handle; none of a private one.
+    pub fn of<M: Metric>(handle: &M) -> Option<Self> {
+        handle.identity().map(Self)
+    }
+
+    /// As [`is_removed`].
+    #[must_use]
+    pub fn is_removed(self) -> bool {
+        fence(Ordering::SeqCst);
+        self.0.is_gone()
+    }
 }
 
 /// Has a family whose segment was replaced go on in the new one, as a look-up of new values would: for a binding that

@@ -239,7 +239,7 @@ impl Registry {
     }
 
     /// `opts` with this registry's prefix and labels.
-    fn scoped<'o>(&self, opts: &'o Opts, label_names: &[&str]) -> Result<Cow<'o, Opts>> {
+    pub(crate) fn scoped<'o>(&self, opts: &'o Opts, label_names: &[&str]) -> Result<Cow<'o, Opts>> {
         if self.scope.is_all() {
             return Ok(Cow::Borrowed(opts));
         }

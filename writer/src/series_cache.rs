@@ -3,10 +3,11 @@
 //! A hash table of entries that never change, shared by the process's threads: no lock, nothing to write when an
 //! entry is found, so threads don't disturb each other and a forked child goes on with it. Tables are replaced by
 //! larger ones; entries and old tables are freed with the family, because a thread may be reading them.
-//! An entry that a race leaves out of a table is looked up in the index once more.
+//! An entry that a race leaves out of a table is looked up in the index once more. A table whose family has lost a
+//! series since it was last swept finds nothing.
 #![allow(unsafe_code, reason = "hands out references to entries and tables that live as long as the cache")]
 
-use crate::local::{AtomicPtr, AtomicUsize, Ordering};
+use crate::local::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use std::ptr;
 
 use crate::family::AnyFamily;
@@ -156,6 +157,11 @@ fn seed() -> u64 {
     MULTIPLIER ^ (&raw const PLACE as u64) << 20
 }
 
+/// In every hash, so that none is [`GONE`].
+const HASHED: u64 = 1 << 63;
+/// In place of an entry's hash, which nothing has: its series was removed.
+const GONE: u64 = 0;
+
 /// A hash of all values. Those of the values don't wait for one another.
 #[inline(always)]
 fn hash<K: Key>(values: &[&str]) -> u64 {
@@ -165,7 +171,7 @@ fn hash<K: Key>(values: &[&str]) -> u64 {
         hash ^= fold(first ^ salt, last ^ salt.rotate_left(32) ^ value.len() as u64);
         salt = salt.wrapping_add(MULTIPLIER << 1);
     }
-    hash
+    hash | HASHED
 }
 
 /// Values kept in the entry itself.
@@ -175,7 +181,8 @@ const NEAR: usize = 2;
 /// among many series it is the cache misses that cost.
 #[repr(C, align(128))]
 struct Entry<M> {
-    hash: u64,
+    /// Of the values; in the end [`GONE`].
+    hash: AtomicU64,
     handle: M,
     near: [Own; NEAR],
     /// What has no place there.
@@ -198,7 +205,20 @@ impl<M> Entry<M> {
         let near = std::array::from_fn(|at| values.get(at).map_or(NOTHING, |value| K::own(value)));
         let has_rest = values.len() > NEAR || values.iter().any(|value| K::is_long(value));
         let rest = has_rest.then(|| Box::new(Rest::new::<K>(values)));
-        Self { hash: hash::<K>(values), handle, near, rest, next: AtomicPtr::new(ptr::null_mut()) }
+        Self {
+            hash: AtomicU64::new(hash::<K>(values)),
+            handle,
+            near,
+            rest,
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Is found no more, if `is_gone` says so of its handle.
+    fn mark(&self, is_gone: fn(&M) -> bool) {
+        if is_gone(&self.handle) {
+            self.hash.store(GONE, Ordering::Relaxed);
+        }
     }
 
     #[inline(always)]
@@ -207,7 +227,7 @@ impl<M> Entry<M> {
             Some(value) => K::is_same(own, value),
             None => own.len == NOTHING.len,
         };
-        self.hash == hash
+        self.hash.load(Ordering::Relaxed) == hash
             && self.near.iter().enumerate().all(is_near)
             && match &self.rest {
                 None => values.len() <= NEAR,
@@ -244,6 +264,10 @@ struct Table<M> {
     core: AnyFamily,
     /// 1, and more by 1 in each further segment.
     generation: u64,
+    /// See [`AnyFamily::removals`].
+    removals: &'static AtomicU64,
+    /// What it was when all gone entries had been marked.
+    swept: AtomicU64,
     slots: Box<[AtomicPtr<Entry<M>>]>,
     /// Slots in use.
     count: AtomicUsize,
@@ -255,11 +279,24 @@ impl<M> Table<M> {
     fn new(core: AnyFamily, generation: u64, slots: usize) -> Box<Self> {
         debug_assert!(slots.is_power_of_two());
         let slots = (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Box::new(Self { core, generation, slots, count: AtomicUsize::new(0), older: ptr::null_mut() })
+        let removals = core.removals();
+        let swept = AtomicU64::new(removals.load(Ordering::Acquire));
+        Box::new(Self {
+            core,
+            generation,
+            removals,
+            swept,
+            slots,
+            count: AtomicUsize::new(0),
+            older: ptr::null_mut(),
+        })
     }
 
     #[inline(always)]
     fn get<K: Key>(&self, values: &[&str]) -> Option<&M> {
+        if self.removals.load(Ordering::Relaxed) != self.swept.load(Ordering::Acquire) {
+            return None;
+        }
         let hash = hash::<K>(values);
         for slot in self.window(hash) {
             // SAFETY: null or an entry, which never changes and is freed with the cache only.
@@ -281,14 +318,29 @@ impl<M> Table<M> {
         })
     }
 
-    /// Puts an entry into the first free slot of its window; false when there is none.
+    /// Puts an entry into the first slot of its window that is free or has one that is gone; false when there is none.
     fn put(&self, hash: u64, entry: *mut Entry<M>) -> bool {
         let free = |slot: &AtomicPtr<Entry<M>>| {
-            slot.compare_exchange(ptr::null_mut(), entry, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            let now = slot.load(Ordering::Acquire);
+            // SAFETY: null or an entry, freed with the cache only.
+            let is_free =
+                unsafe { now.as_ref() }.is_none_or(|entry| entry.hash.load(Ordering::Relaxed) == GONE);
+            let swap = || slot.compare_exchange(now, entry, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            (is_free && swap()).then_some(now.is_null())
         };
-        let found = self.window(hash).any(free);
-        self.count.fetch_add(usize::from(found), Ordering::Relaxed);
-        found
+        let found = self.window(hash).find_map(free);
+        self.count.fetch_add(usize::from(found == Some(true)), Ordering::Relaxed);
+        found.is_some()
+    }
+
+    /// Slots whose entries are not gone.
+    fn live(&self) -> usize {
+        let is_live = |slot: &&AtomicPtr<Entry<M>>| {
+            // SAFETY: null or an entry, freed with the cache only.
+            unsafe { slot.load(Ordering::Acquire).as_ref() }
+                .is_some_and(|entry| entry.hash.load(Ordering::Relaxed) != GONE)
+        };
+        self.slots.iter().filter(is_live).count()
     }
 }
 
@@ -297,13 +349,15 @@ pub(crate) struct SeriesCache<M> {
     table: AtomicPtr<Table<M>>,
     /// All entries that any table has or had, newest first.
     entries: AtomicPtr<Entry<M>>,
+    /// Whether the series of a handle was removed.
+    is_gone: fn(&M) -> bool,
 }
 
 impl<M> SeriesCache<M> {
-    /// An empty one, of the series of `core`.
-    pub(crate) fn new(core: impl Into<AnyFamily>) -> Self {
+    /// An empty one, of the series of `core`; `is_gone` says of a handle whether its series was removed.
+    pub(crate) fn new(core: impl Into<AnyFamily>, is_gone: fn(&M) -> bool) -> Self {
         let table = AtomicPtr::new(Box::into_raw(Table::new(core.into(), 1, FIRST_SLOTS)));
-        Self { table, entries: AtomicPtr::new(ptr::null_mut()) }
+        Self { table, entries: AtomicPtr::new(ptr::null_mut()), is_gone }
     }
 
     #[inline(always)]
@@ -329,6 +383,29 @@ impl<M> SeriesCache<M> {
         Some((table.get::<K>(values)?, table.generation))
     }
 
+    /// See [`AnyFamily::removals`]; none unless the handles belong to the segment of this number.
+    pub(crate) fn removals(&self, generation: u64) -> Option<&'static AtomicU64> {
+        let table = self.table();
+        (table.generation == generation).then_some(table.removals)
+    }
+
+    /// Marks what was removed, if something was since the last time.
+    pub(crate) fn sweep(&self) {
+        let table = self.table();
+        let removals = table.removals.load(Ordering::Acquire); // pairs with: Segment::finish_removal()
+        if table.swept.load(Ordering::Relaxed) == removals {
+            return;
+        }
+        fence(Ordering::SeqCst); // pairs with: put(): one of both sees what the other did
+        for slot in &table.slots {
+            // SAFETY: null or an entry, freed with the cache only.
+            if let Some(entry) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
+                entry.mark(self.is_gone);
+            }
+        }
+        table.swept.fetch_max(removals, Ordering::Release);
+    }
+
     /// Remembers a handle of a series of `core`, unless the cache has moved on to another segment, or is full.
     pub(crate) fn put<K: Key>(&self, core: impl Into<AnyFamily>, values: &[&str], handle: M) {
         if values.iter().any(|value| value.len() > LONGEST) || self.get::<K>(values).is_some() {
@@ -337,7 +414,7 @@ impl<M> SeriesCache<M> {
         let core = core.into();
         let most = ENTRIES_PER_SERIES * core.max_series() as usize;
         let mut entry = Box::new(Entry::new::<K>(values, handle));
-        let hash = entry.hash;
+        let hash = *entry.hash.get_mut();
         let mut table = self.table();
         // What finds no slot in a table that has been enlarged for it shares its hash with too many others.
         for _ in 0..3 {
@@ -348,6 +425,9 @@ impl<M> SeriesCache<M> {
             if 2 * count < table.slots.len() {
                 let raw = Box::into_raw(entry);
                 if table.put(hash, raw) {
+                    fence(Ordering::SeqCst); // pairs with: sweep()
+                    // SAFETY: in a table now, so it lives as long as the cache.
+                    unsafe { &*raw }.mark(self.is_gone);
                     return self.list(raw);
                 }
                 // SAFETY: came from Box::into_raw just above, and no table has it.
@@ -374,14 +454,21 @@ impl<M> SeriesCache<M> {
         }
     }
 
-    /// Replaces `table` by one of twice as many slots, unless another thread was faster.
+    /// Replaces `table` by one of twice as many slots, or as many where most entries are gone, unless another thread
+    /// was faster.
     fn grow(&self, table: &Table<M>) -> &Table<M> {
-        let larger = Table::new(table.core, table.generation, 2 * table.slots.len());
+        let is_mostly_gone = 2 * table.live() < table.count.load(Ordering::Relaxed);
+        let slots = if is_mostly_gone { table.slots.len() } else { 2 * table.slots.len() };
+        let mut larger = Table::new(table.core, table.generation, slots);
+        *larger.swept.get_mut() = table.swept.load(Ordering::Acquire);
         for slot in &table.slots {
             let entry = slot.load(Ordering::Acquire);
             // SAFETY: null or an entry, freed with the cache only.
             if let Some(found) = unsafe { entry.as_ref() } {
-                larger.put(found.hash, entry);
+                let hash = found.hash.load(Ordering::Relaxed);
+                if hash != GONE {
+                    larger.put(hash, entry);
+                }
             }
         }
         self.replace(table, larger)
@@ -465,7 +552,8 @@ mod tests {
     #[test]
     fn values_of_every_length_are_told_apart() {
         let core = cores(1, 1000)[0];
-        let (cache, text) = (SeriesCache::new(core), "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
+        let (cache, text) =
+            (SeriesCache::new(core, |_| false), "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
         let mut expected = HashMap::new();
         // Miri has no time for all of them, but for each way to compare.
         let changes = |len| if cfg!(miri) { len / 2..=len / 2 } else { 0..=len };
@@ -493,7 +581,7 @@ mod tests {
     #[test]
     fn where_a_value_lies_decides_for_static_ones() {
         let core = cores(1, 1000)[0];
-        let cache = SeriesCache::new(core);
+        let cache = SeriesCache::new(core, |_| false);
         let (here, there): (&'static str, &'static str) = ("abc", String::from("abc").leak());
         cache.put::<Address>(core, &[here], 1);
         assert_eq!((cache.get::<Address>(&[here]), cache.get::<Address>(&[there])), (Some(&1), None));
@@ -504,7 +592,7 @@ mod tests {
     #[test]
     fn threads_that_fill_it_at_once_find_what_they_put() {
         let core = cores(1, 1000)[0];
-        let (cache, all) = (Arc::new(SeriesCache::new(core)), entries(2000, 30));
+        let (cache, all) = (Arc::new(SeriesCache::new(core, |_| false)), entries(2000, 30));
         let threads: Vec<_> = (0..4_usize)
             .map(|_| {
                 let cache = Arc::clone(&cache);
@@ -528,7 +616,8 @@ mod tests {
     #[test]
     fn a_full_cache_takes_no_more_and_starts_anew_in_another_segment() {
         let cores = cores(2, entries(1000, 10) as u32);
-        let (cache, most) = (SeriesCache::new(cores[0]), ENTRIES_PER_SERIES * cores[0].max_series as usize);
+        let (cache, most) =
+            (SeriesCache::new(cores[0], |_| false), ENTRIES_PER_SERIES * cores[0].max_series as usize);
         let more = entries(100, 10);
         for round in 0..3 {
             let core = cores[round % 2];
@@ -543,7 +632,7 @@ mod tests {
     #[test]
     fn another_segment_s_family_starts_empty_and_takes_no_handles_of_the_old_one() {
         let cores = cores(2, 1000);
-        let cache = SeriesCache::new(cores[0]);
+        let cache = SeriesCache::new(cores[0], |_| false);
         cache.put::<Content>(cores[0], &["a"], 1);
         cache.move_to(cores[1]);
         assert!(cache.core().is(cores[1].into()));
@@ -560,7 +649,7 @@ mod tests {
     fn what_readers_still_hold_lives_until_the_cache_ends_and_no_longer() {
         let cores = cores(2, 1000);
         let (core, other) = (cores[0], cores[1]);
-        let (cache, handle, all) = (SeriesCache::new(core), Arc::new(()), entries(500, 12));
+        let (cache, handle, all) = (SeriesCache::new(core, |_| false), Arc::new(()), entries(500, 12));
         cache.put::<Content>(core, &["first"], Arc::clone(&handle));
         let first = cache.get::<Content>(&["first"]).unwrap();
         std::thread::scope(|scope| {

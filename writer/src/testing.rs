@@ -38,6 +38,13 @@ pub enum Call {
     Series(Descriptor),
     /// A registration was refused.
     Refused(Descriptor),
+    /// A series was removed.
+    Remove {
+        /// Its family.
+        name: String,
+        /// Its labels, sorted by name.
+        labels: Vec<(String, String)>,
+    },
     /// A series was updated.
     Update {
         /// Its family.
@@ -197,6 +204,12 @@ impl Backend for Fake {
         let recorded = Arc::new(Recorded { cell: Cell::new(series), descriptor, calls });
         locked(&self.series).push(Arc::clone(&recorded));
         Ok(Some(recorded))
+    }
+
+    fn remove(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
+        locked(&self.calls).push(Call::Remove { name: name.to_owned(), labels: labels.to_vec() });
+        locked(&self.series).retain(|one| one.descriptor.name != name || one.descriptor.labels != labels);
+        Ok(())
     }
 
     #[cfg(feature = "render")]

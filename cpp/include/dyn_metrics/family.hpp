@@ -112,6 +112,12 @@ class FamilyCore {
 
   // The series with these values, found or made. On failure a handle that counts privately, the same for all.
   [[gnu::cold, gnu::noinline]] Failure with(Values values, M& handle) noexcept {
+    if (cache_.sweep()) {
+      if (const M* const known = cache_.find(values)) {
+        handle = *known;
+        return Failure();
+      }
+    }
     std::array<dynm_str, most_values> texts;
     const dynm_metric* metric = nullptr;
     for (std::size_t i = 0; i < values.size(); i++) texts[i] = {values[i].data(), values[i].size()};
@@ -120,8 +126,23 @@ class FamilyCore {
     handle = Access::of<M>(metric);
     // A new segment's number: handles of the one that it has replaced are forgotten. Not the series beyond the family's
     // limit, since the library counts each look-up that is refused.
-    if (number != 0) cache_.insert(values, handle, number);
+    const std::uint64_t* removals = nullptr;
+    if (number != 0 && ::dynm_family_removals(raw_, number, &removals) == DYNM_OK) {
+      cache_.insert(values, handle, number, removals);
+    }
     return failure;
+  }
+
+  // Removes the series with these values; whether there was one.
+  Failure remove(Values values, bool& removed) noexcept {
+    return guarded([&] {
+      std::vector<dynm_str> texts;
+      for (const std::string_view value : values) texts.push_back({value.data(), value.size()});
+      std::int32_t found = 0;
+      Failure failure = Failure::of(::dynm_family_remove(raw_, texts.data(), texts.size(), &found));
+      removed = found != 0;
+      return failure;
+    });
   }
 
   // The series with these values, if it is registered.
@@ -147,7 +168,12 @@ class FamilyCore {
 
   const dynm_family* raw_;
   std::vector<std::string> names_;
-  SeriesCache<M> cache_{most_remembered};
+  static bool is_gone(const M& handle) noexcept {
+    std::int32_t removed = 0;
+    return handle.raw() != nullptr && ::dynm_is_removed(handle.raw(), &removed) == DYNM_OK && removed != 0;
+  }
+
+  SeriesCache<M> cache_{most_remembered, is_gone};
   FamilyCore* next_ = nullptr;
 };
 
@@ -234,6 +260,30 @@ class Family {
     return found(detail::Gathered(values).values());
   }
 
+  /// Removes the series with these values: remove("llama", "ok"); the result says whether there was one.
+  ///
+  /// Guarantees: it is shown in no process any more; look-ups of these values, in all processes, give a new series from
+  /// 0 on. Handles that are held stay valid, and what they count is lost. Its space in the segment is not used again.
+  /// Threads: any. Signals: no. Cost: a search, memory. Errors: DYNM_LABELS, DYNM_UTF8, DYNM_NULL (a family that was
+  /// not registered), DYNM_NOT_SEGMENT, DYNM_IO, and where a registry can't remove.
+  template <class... Texts, std::enable_if_t<(detail::is_text<Texts> && ...), int> = 0>
+  Result<bool> try_remove(const Texts&... values) const noexcept {
+    const std::array<std::string_view, sizeof...(Texts)> list{std::string_view(values)...};
+    return removed({list.data(), list.size()});
+  }
+  /// The same, for a list.
+  template <class List, std::enable_if_t<detail::is_texts<List>, int> = 0>
+  Result<bool> try_remove(const List& values) const noexcept {
+    return removed(detail::Gathered(values).values());
+  }
+#if DYN_METRICS_EXCEPTIONS
+  /// As try_remove(). Errors: as there, thrown.
+  template <class... Texts>
+  bool remove(const Texts&... values) const {
+    return try_remove(values...).or_throw();
+  }
+#endif
+
  private:
   friend class Registry;
   explicit Family(detail::FamilyCore<M>* core, M instead) noexcept : core_(core), instead_(instead) {}
@@ -264,6 +314,13 @@ class Family {
     M handle = instead_;
     detail::Failure failure = core_->with(values, handle);
     return {std::move(failure), handle};
+  }
+
+  Result<bool> removed(detail::Values values) const noexcept {
+    if (core_ == nullptr) return {{DYNM_NULL, detail::Message("the family is not registered")}, false};
+    bool found = false;
+    detail::Failure failure = core_->remove(values, found);
+    return {std::move(failure), found};
   }
 
   std::optional<M> found(detail::Values values) const noexcept {

@@ -138,7 +138,28 @@ class Registry {
     return {std::move(failure), Family<M>()};
   }
 
+  /// Removes the series with this full name (but the prefix) and exactly these labels beside the registry's, of
+  /// whatever type; the result says whether there was one. As Family::try_remove().
+  Result<bool> try_remove(std::string_view metric, const std::vector<Label>& labels = {}) const noexcept {
+    std::int32_t found = 0;
+    detail::Failure failure = detail::guarded([&] {
+      const std::string name(metric);
+      const detail::Pairs pairs = detail::pairs_of(labels);
+      const detail::Labels made(pairs, "labels");
+      detail::Failure bad = detail::check_text(name, "name");
+      if (!bad.happened()) bad = made.failure;
+      if (bad.happened()) return bad;
+      return detail::Failure::of(::dynm_remove(raw(), name.c_str(), made.list.data(), made.list.size(), &found));
+    });
+    return {std::move(failure), found != 0};
+  }
+
 #if DYN_METRICS_EXCEPTIONS
+  /// As try_remove(). Errors: as there, thrown.
+  bool remove(std::string_view metric, const std::vector<Label>& labels = {}) const {
+    return try_remove(metric, labels).or_throw();
+  }
+
   /// As the try_ functions. Errors: as there, thrown.
   template <class M>
   M create(const Options& options) const {

@@ -66,9 +66,12 @@ fn metadata(built: &Builder) -> (Vec<Range<u64>>, Vec<u64>) {
     let used = (0..u64::from(INDEX_SLOTS)).map(|slot| slots + 8 * slot).filter(|at| built.word(*at) != 0);
     ranges.extend(used.map(|at| at..at + 8));
     for (offset, record) in &inspection.records {
-        let refused = state_offset(*offset) + 56;
-        let is_family = inspection.family(*offset).is_some();
-        ranges.push(state_offset(*offset)..if is_family { refused } else { *offset });
+        let state = state_offset(*offset);
+        match inspection.family(*offset) {
+            // But for its numbers: removals and refused.
+            Some(_) => ranges.extend([state..state + 8, state + 16..state + 56]),
+            None => ranges.push(state..*offset),
+        }
         ranges.push(*offset..*offset + u64::from(record.length));
     }
     for extent in &inspection.extents {

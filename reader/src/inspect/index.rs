@@ -7,7 +7,8 @@ use dyn_metrics_layout::error::Result as LayoutResult;
 use dyn_metrics_layout::index::{self, FIELDS, HEADER_BYTES, NEXT};
 use dyn_metrics_layout::link::{CellLink, Link};
 use dyn_metrics_layout::record::{
-    self, FAMILY_TAG, Family, HEADER_FIELDS, RecordHead, STATE_FIELDS, Series, cells_place, state_offset,
+    self, FAMILY_TAG, Family, HEADER_FIELDS, REMOVED, REMOVING, RecordHead, STATE_FIELDS, Series,
+    cells_place, state_offset,
 };
 
 use super::{Content, Inspection, Record, Table, Visited, check_reserved, word_at};
@@ -190,11 +191,11 @@ fn read_state(inspection: &mut Inspection, offset: u64, content: &mut Content) {
         Err(fault) => return inspection.findings.fault(start, fault),
     };
     let findings = &mut inspection.findings;
-    if state[0] > 1 {
-        findings.fault(start, format_args!("state: found {}, expected 0 or 1", state[0]));
+    if state[0] > REMOVING {
+        findings.fault(start, format_args!("state: found {}, expected 0 to {REMOVING}", state[0]));
     }
     let zero: &[usize] = match content {
-        Content::Family(_) => &[1, 2, 3, 4, 5],
+        Content::Family(_) => &[2, 3, 4, 5],
         Content::Series(_) => &[5, 6, 7],
     };
     for &number in zero.iter().filter(|number| state[**number] != 0) {
@@ -204,9 +205,11 @@ fn read_state(inspection: &mut Inspection, offset: u64, content: &mut Content) {
         findings.fault(start + 8 * number as u64, what);
     }
     match content {
-        Content::Family(family) => (family.series, family.refused) = (state[6], state[7]),
+        Content::Family(family) => {
+            (family.removals, family.series, family.refused) = (state[1], state[6], state[7]);
+        }
         Content::Series(series) => {
-            series.removed = state[0] != 0;
+            series.removed = state[0] == REMOVED;
             for representation in Representation::ALL {
                 let place = cells_place(offset, representation);
                 match CellLink::unpack(state[1 + representation as usize], place) {
@@ -236,6 +239,7 @@ fn raw_family(offset: u64, family: &Family<'_>, length: u32) -> RawFamily {
         registrant: family.registrant.to_owned(),
         created_unix_ns: family.created_unix_ns,
         series: 0,
+        removals: 0,
         refused: 0,
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use dyn_metrics::{
-    Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram, Opts,
-    Registry, StateSet, Tally,
+    Counter, DurationCounter, DurationGauge, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
+    Opts, Registry, StateSet, Tally,
 };
 use dyn_metrics_tests::delays::{self, Plan, Where};
 use dyn_metrics_tests::work::{self, Disturbance, Kinds, Metrics, Spinning};
@@ -191,13 +191,15 @@ struct Session {
     control: PathBuf,
     registry: Option<Registry>,
     handles: HashMap<String, Handle>,
+    families: HashMap<String, Family<Counter>>,
     spinning: Option<Spinning>,
     claimable: Vec<forks::Claimable>,
 }
 
 impl Session {
     fn new(control: PathBuf) -> Self {
-        Self { control, registry: None, handles: HashMap::new(), spinning: None, claimable: Vec::new() }
+        let (handles, families) = (HashMap::new(), HashMap::new());
+        Self { control, registry: None, handles, families, spinning: None, claimable: Vec::new() }
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome<Answer> {
@@ -220,6 +222,8 @@ impl Session {
             ["series", family, max, from, to] => {
                 self.series(family, max.parse()?, from.parse()?, to.parse()?)
             }
+            ["labelled", name, value, n] => text(self.labelled(name, value, n.parse()?)?),
+            ["remove", name, value] => text(self.registry()?.remove(name, &[("n", value)])?),
             ["race-for-the-last", rounds, threads] => {
                 work::race_for_the_last(self.registry()?, rounds.parse()?, threads.parse()?)?;
                 text(rounds)
@@ -376,6 +380,17 @@ impl Session {
             private += u32::from(counter.is_private());
         }
         text(private)
+    }
+
+    /// Adds to the series of a family of counters, which is kept; its value afterwards.
+    fn labelled(&mut self, name: &str, value: &str, n: u64) -> Outcome<u64> {
+        if !self.families.contains_key(name) {
+            let opts = Opts::new(name, "A family of a test").max_series(4);
+            self.families.insert(name.to_owned(), self.registry()?.family(&opts, &["n"])?);
+        }
+        let counter = self.families[name].try_with(&[value])?;
+        counter.inc_by(n);
+        Ok(counter.value())
     }
 
     fn count(&self, kinds: &str, disturbance: &str, threads: &str, each: &str) -> Outcome<Answer> {

@@ -73,7 +73,8 @@ pub fn faults(before: &Page, now: &Page, done: &Page, loses: bool, vanishing: Op
         let is_right = if is_gauge(name) {
             vanishing.is_some_and(|family| name.starts_with(family)) || *value == first || *value == last
         } else {
-            (first..=last).contains(value) || (loses && [first, last].contains(value))
+            let may_vanish = loses || vanishing.is_some_and(|family| name.starts_with(family));
+            (first..=last).contains(value) || (may_vanish && [first, last].contains(value))
         };
         if !is_right {
             faults.push(format!("{name} is {value}, expected from {first} to {last}"));

@@ -61,6 +61,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "index-table", prepare: &[until_the_next_table], run: fill, ..PLAIN },
     Scenario { name: "series", prepare: &[everything], run: series, ..PLAIN },
     Scenario { name: "overflow", prepare: &[at_the_limit], run: overflow, ..PLAIN },
+    Scenario {
+        name: "removal",
+        prepare: &[everything],
+        run: remove,
+        vanishing: Some("deaths_by_model_total"),
+        ..PLAIN
+    },
+    Scenario { name: "removed-series-again", prepare: &[everything, removed], run: again, ..PLAIN },
     Scenario { name: "growth", prepare: &[until_the_chunk_is_full], run: growth, ..PLAIN },
     Scenario { name: "gauge-claim", prepare: &[registered], run: set_gauges, ..PLAIN },
     Scenario {
@@ -169,6 +177,11 @@ pub fn is_damaged(path: &Path) -> bool {
 /// One of everything, not counted.
 pub(crate) fn registered(directory: &Path) -> Outcome<String> {
     Everything::register(&options(directory).open()?)?;
+    note()
+}
+
+fn removed(directory: &Path) -> Outcome<String> {
+    assert!(limited(&options(directory).open()?)?.remove(&["some"])?, "there was one");
     note()
 }
 
@@ -288,6 +301,26 @@ fn overflow(directory: &Path, _: &str) -> Outcome<()> {
     family.with(&["c"]).inc_by(6);
     family.with(&["d"]).inc_by(6);
     mark();
+    Ok(())
+}
+
+fn remove(directory: &Path, _: &str) -> Outcome<()> {
+    let family = limited(&options(directory).open()?)?;
+    mark();
+    let removed = family.remove(&["some"]);
+    mark();
+    assert!(removed?, "there was one");
+    Ok(())
+}
+
+fn again(directory: &Path, _: &str) -> Outcome<()> {
+    let family = limited(&options(directory).open()?)?;
+    pin();
+    mark();
+    let counter = family.with(&["some"]);
+    counter.inc_by(6);
+    mark();
+    assert!(!counter.is_private(), "the counter is everybody's");
     Ok(())
 }
 

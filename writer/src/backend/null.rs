@@ -20,6 +20,10 @@ impl Backend for Null {
         Ok(None)
     }
 
+    fn remove(&self, _: &str, _: &[(String, String)]) -> Result<()> {
+        Ok(())
+    }
+
     fn render(&self, _: &Selection) -> Result<String> {
         Ok(String::new())
     }

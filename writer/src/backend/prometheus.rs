@@ -109,6 +109,13 @@ impl Backend for Prometheus {
         Ok(Some(cell))
     }
 
+    fn remove(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
+        if let Some(family) = locked(&self.families).get(name) {
+            locked(&family.series).retain(|(descriptor, _)| descriptor.labels != labels);
+        }
+        Ok(())
+    }
+
     fn render(&self, selection: &Selection) -> Result<String> {
         let families = if selection.is_all() {
             self.theirs.gather()

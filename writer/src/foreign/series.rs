@@ -13,7 +13,7 @@ use super::ForeignFamily;
 use crate::backend::{Dropped, Instrument, Value};
 use crate::cells::{Amount, Cells};
 use crate::gauge_cells::GaugeCore;
-use crate::local::AtomicUsize;
+use crate::local::{AtomicBool, AtomicUsize, Ordering};
 use crate::metrics::Buckets;
 use crate::once_map::OnceValue;
 
@@ -28,6 +28,8 @@ pub(crate) struct ForeignSeries {
     /// What handles of counters, histograms and tallies hold, by representation.
     cells: [OnceValue<Cells>; Representation::COUNT],
     gauge: OnceValue<GaugeCore>,
+    /// Whether it was removed.
+    pub(super) is_gone: AtomicBool,
 }
 
 impl fmt::Debug for ForeignSeries {
@@ -60,7 +62,13 @@ impl ForeignSeries {
             attachments: Default::default(),
             cells: [const { OnceValue::new() }; Representation::COUNT],
             gauge: OnceValue::new(),
+            is_gone: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it was removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 
     /// What handles of one representation hold.
