@@ -57,7 +57,7 @@ const MOST_SERIES: usize = 1 << 20;
 /// exported either: the SDK takes neither.
 ///
 /// Exports are made by a thread of the SDK. An update never waits for it: a counter or gauge takes no lock, an
-/// observation one that is held for as long as a histogram is updated or copied. A forked child counts on in its own
+/// observation one that is held for as long as a histogram is updated or copied, the first of a series one more. A forked child counts on in its own
 /// memory: its updates and registrations leave the SDK alone, nothing of them is exported, and flushing is an error
 /// there. A child that is to export makes an `OpenTelemetry` of its own.
 ///

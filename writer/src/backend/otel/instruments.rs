@@ -60,7 +60,9 @@ pub(super) struct Series {
 
 /// A series of a histogram or tally, as the SDK has it.
 struct Recorder {
-    bound: BoundHistogram<f64>,
+    histogram: Histogram<f64>,
+    /// Bound by the first observation: the SDK would export one that has none with a least and a greatest value.
+    bound: OnceLock<BoundHistogram<f64>>,
     /// A forked child must not touch the instrument: another thread may have held its lock at the fork.
     ours: Ours,
     left_out: Arc<AtomicU64>,
@@ -117,17 +119,15 @@ impl OtelFamily {
 
     /// The series that `descriptor` describes, made if there is none.
     pub(super) fn make(&self, descriptor: &Descriptor, ours: Ours, left_out: &Arc<AtomicU64>) -> Arc<Series> {
-        let known = locked(&self.numbers.series).get(&descriptor.labels).cloned();
-        // Made without the lock, as binding waits for the SDK's.
-        let made = known.unwrap_or_else(|| {
+        let make = || {
             let attributes = attributes(&descriptor.labels);
-            let recorder = self.histogram.as_ref().map(|histogram| {
-                let bound = histogram.bind(&attributes);
-                Recorder { bound, ours, left_out: Arc::clone(left_out) }
+            let recorder = self.histogram.clone().map(|histogram| {
+                let (bound, left_out) = (OnceLock::new(), Arc::clone(left_out));
+                Recorder { histogram, bound, ours, left_out }
             });
             Arc::new(Series::new(descriptor, attributes, recorder))
-        });
-        Arc::clone(locked(&self.numbers.series).entry(descriptor.labels.clone()).or_insert(made))
+        };
+        Arc::clone(locked(&self.numbers.series).entry(descriptor.labels.clone()).or_insert_with(make))
     }
 
     /// Makes the instrument that shows a counter of whole numbers with its fractions.
@@ -248,14 +248,15 @@ impl fmt::Debug for Series {
 }
 
 impl Recorder {
-    fn observe(&self, value: f64, count: u64) {
+    fn observe(&self, attributes: &[KeyValue], value: f64, count: u64) {
         if !self.ours.is_so() {
             return;
         }
         // An infinite sum would stay so: the SDK has no observation without one.
         let told = if (value * count as f64).is_finite() { count.min(MOST_AT_ONCE) } else { 0 };
-        for _ in 0..told {
-            self.bound.record(value);
+        if told > 0 {
+            let bound = self.bound.get_or_init(|| self.histogram.bind(attributes));
+            (0..told).for_each(|_| bound.record(value));
         }
         if told < count {
             self.left_out.fetch_add(count - told, Ordering::Relaxed);
@@ -275,7 +276,7 @@ impl Instrument for Series {
     fn observe(&self, value: f64, count: u64) {
         self.cell.observe(value, count);
         if let Some(recorder) = &self.recorder {
-            recorder.observe(value, count);
+            recorder.observe(&self.attributes, value, count);
         }
     }
 

@@ -13,7 +13,7 @@ use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, S
 
 use super::client::Client;
 use super::exporting::{Counted, Outcomes};
-use super::{NAME, OpenTelemetry, locked};
+use super::{OpenTelemetry, locked};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -205,9 +205,7 @@ fn is_disabled() -> Result<bool> {
     match variable("OTEL_METRICS_EXPORTER").as_deref() {
         None | Some("otlp") => Ok(false),
         Some("none") => Ok(true),
-        Some(other) => {
-            Err(unusable("OTEL_METRICS_EXPORTER", format!("{NAME:?} with {other:?}"), "otlp or none"))
-        }
+        Some(other) => Err(unusable("OTEL_METRICS_EXPORTER", other, "otlp or none")),
     }
 }
 
