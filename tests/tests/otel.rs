@@ -31,8 +31,11 @@ fn number(point: &NumberDataPoint) -> String {
     }
 }
 
+/// A number, and its attributes.
+type Point = (String, Vec<(String, String)>);
+
 /// A metric of numbers: its kind, and its points sorted.
-fn numbers(metric: &Metric) -> (String, Vec<(String, Vec<(String, String)>)>) {
+fn numbers(metric: &Metric) -> (String, Vec<Point>) {
     let (kind, points) = match metric.data.as_ref().unwrap() {
         Data::Gauge(gauge) => ("gauge".to_owned(), &gauge.data_points),
         Data::Sum(sum) => {

@@ -30,12 +30,15 @@ pub(super) struct OtelFamily {
     numbers: Arc<Numbers>,
 }
 
+/// Names and values, sorted by name.
+type Labels = Vec<(String, String)>;
+
 /// What the callbacks of a family read. They live as long as the SDK's meter, which this must not refer to.
 #[derive(Debug)]
 struct Numbers {
     /// Without labels.
     descriptor: Descriptor,
-    series: Mutex<BTreeMap<Vec<(String, String)>, Arc<Series>>>,
+    series: Mutex<BTreeMap<Labels, Arc<Series>>>,
     fractions: Fractions,
 }
 
