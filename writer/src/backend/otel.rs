@@ -62,6 +62,24 @@ const MOST_SERIES: usize = 1 << 20;
 /// there. A child that is to export makes an `OpenTelemetry` of its own.
 ///
 /// Dropped, with every registry that uses it, it exports once more, for 5 s at most.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use dyn_metrics::Registry;
+/// use dyn_metrics::backend::OpenTelemetry;
+///
+/// let otel = OpenTelemetry::builder().endpoint("http://127.0.0.1:9/v1/metrics").service_name("decoder");
+/// let otel = Arc::new(otel.build()?);
+/// let registry = Registry::with_backend(otel.clone());
+/// registry.counter("requests_total", "Requests answered")?.inc();
+/// if let Err(error) = registry.flush(Duration::from_secs(20)) {
+///     eprintln!("{error}: {:?}", otel.exports()); // nobody listens on that port
+/// }
+/// assert_eq!(otel.exports().succeeded, 0);
+/// # Ok::<(), dyn_metrics::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OpenTelemetry {
     provider: SdkMeterProvider,

@@ -1,7 +1,7 @@
 //! One HTTP request at a time, with a deadline for all of it.
 //!
-//! `opentelemetry-otlp` brings a client (`reqwest`) that may speak TLS and takes some hundred crates. A metrics
-//! library in somebody's server sends to a collector on its machine, or gets a provider from its owner.
+//! The client that `opentelemetry-otlp` brings would double what it depends on. A metrics library in somebody's server
+//! sends to a collector on its machine, or gets a provider from its owner.
 
 use std::sync::Arc;
 use std::time::Duration;
