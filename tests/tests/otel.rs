@@ -280,7 +280,7 @@ for resource in request.resource_metrics:
                 else:
                     value = getattr(point, point.WhichOneof('value'))
                 shown.append([metric.name, metric.unit, metric.WhichOneof('data'), labels, value])
-json.dump(sorted(shown, key=lambda one: (one[0], str(one[3]))), sys.stdout)";
+json.dump(sorted(shown, key=lambda one: (one[0], sorted(one[3].items()))), sys.stdout)";
 
 /// A message as PyPI's `opentelemetry-proto` reads it.
 fn read_by_others(export: &Export) -> Option<serde_json::Value> {

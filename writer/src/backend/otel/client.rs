@@ -59,13 +59,12 @@ impl Client {
 
 async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let uri = request.uri().clone();
-    let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
-        return Err(format!("{uri}: found no host").into());
-    };
-    let port = authority.port_u16().unwrap_or(80);
+    let host = uri.host().ok_or("found an address without host")?;
+    let port = uri.port_u16().unwrap_or(80);
+    let authority = format!("{host}:{port}");
     let connected = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
     let stream = connected.map_err(|error| format!("{authority}: {error}"))?;
-    request.headers_mut().insert(HOST, HeaderValue::from_str(authority.as_str())?);
+    request.headers_mut().insert(HOST, HeaderValue::from_str(&authority)?);
     *request.uri_mut() = uri.path_and_query().map_or(Uri::from_static("/"), |path| path.clone().into());
     let wrong = |error: hyper::Error| HttpError::from(format!("{authority}: {error}"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;

@@ -236,6 +236,7 @@ impl Series {
         let with_state = |state: &String| {
             let mut all = attributes.clone();
             all.push(KeyValue::new(descriptor.name.clone(), state.clone()));
+            all.sort_by(|a, b| a.key.cmp(&b.key)); // as the SDK keeps them: others it keeps twice
             all
         };
         let states = descriptor.states.iter().map(with_state).collect();

@@ -139,8 +139,12 @@ impl OpenTelemetryBuilder {
     fn check_endpoint(&self) -> Result<()> {
         let given = self.endpoint.clone().map(|endpoint| ("endpoint", endpoint));
         let Some((option, endpoint)) = given.or_else(|| first(ENDPOINTS)) else { return Ok(()) };
-        let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        if scheme.as_deref() == Some("http") {
+        let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
+        if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+            let expected = "an address without, and a header that says who sends";
+            return Err(unusable(option, "an address with a user's name", expected));
+        }
+        if scheme.eq_ignore_ascii_case("http") {
             return Ok(());
         }
         Err(unusable(option, endpoint, "an address that begins with http://: TLS is not spoken"))
@@ -221,6 +225,9 @@ mod tests {
             assert!(error.contains("http://") && error.contains(endpoint), "{error}");
         }
         assert!(OpenTelemetry::builder().endpoint("http://").build().is_err());
+        let secret = OpenTelemetry::builder().endpoint("http://me:secret@collector/v1/metrics").build();
+        let error = secret.unwrap_err().to_string();
+        assert!(error.contains("a user's name") && !error.contains("secret"), "{error}");
     }
 
     #[test]
