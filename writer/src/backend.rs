@@ -48,6 +48,8 @@
 
 mod cell;
 mod null;
+#[cfg(feature = "otel")]
+mod otel;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "render")]
@@ -55,12 +57,15 @@ mod text;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use cell::Cell;
 pub use dyn_metrics_layout::Representation;
 pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 pub use null::Null;
+#[cfg(feature = "otel")]
+pub use otel::{Exports, OpenTelemetry, OpenTelemetryBuilder};
 #[cfg(feature = "prometheus")]
 pub use prometheus::Prometheus;
 #[cfg(feature = "render")]
@@ -109,6 +114,15 @@ pub trait Backend: Send + Sync + Debug {
     /// # Errors
     /// [`Error::Unsupported`] where there is nothing to show.
     fn render(&self, selection: &Selection) -> Result<String>;
+
+    /// Sends what was counted so far to where the back end sends it, and waits for that at most as long.
+    ///
+    /// # Errors
+    /// When it could not, or not in time.
+    fn flush(&self, timeout: Duration) -> Result<()> {
+        let _ = timeout;
+        Ok(())
+    }
 }
 
 /// A series of a [`Backend`], as its handles update it: each kind of metric uses its own part.
@@ -204,6 +218,8 @@ pub struct Descriptor {
     pub mode: GaugeMode,
     /// Priority, 0 is the most important.
     pub level: u8,
+    /// Most series of the family, not counting the one that stands for all beyond them.
+    pub max_series: u32,
 }
 
 /// Which part of a registry is shown: what a child of it could have registered.

@@ -224,6 +224,7 @@ impl ForeignFamily {
             states: self.states.to_vec(),
             mode: self.mode,
             level: self.level,
+            max_series: self.max_series,
         }
     }
 

@@ -137,6 +137,7 @@ impl<M: Metric> AnyMetric for M {
             states: self.states().to_vec(),
             mode,
             level,
+            max_series: 1, // nothing is registered with it
         };
         series_text(&descriptor, self.reading())
     }

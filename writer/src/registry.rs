@@ -5,6 +5,7 @@ use crate::local::{AtomicPtr, Ordering};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dyn_metrics_layout::Kind;
 use dyn_metrics_layout::name::{NameError, check_label_name, check_metric_name};
@@ -130,6 +131,18 @@ impl Registry {
         match &self.home {
             Home::Segment(_) => "shm",
             Home::Foreign(foreign) => foreign.backend.name(),
+        }
+    }
+
+    /// Sends what was counted so far to where its back end sends it, and waits for that at most as long: for a
+    /// process that ends. Where nothing is sent, as from a segment, nothing is done.
+    ///
+    /// # Errors
+    /// When it could not be sent, or not in time.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        match &self.home {
+            Home::Segment(_) => Ok(()),
+            Home::Foreign(foreign) => foreign.backend.flush(timeout),
         }
     }
 

@@ -31,10 +31,11 @@ impl Registry {
     /// | --- | --- |
     /// | `shm`, empty or unset | the segment at `DYN_METRICS_SHM`: [`Self::open`] |
     /// | `prometheus` | the `prometheus` crate's default registry, where the feature `prometheus` is on |
+    /// | `otel` | OpenTelemetry, as the variables of its specification say, where the feature `otel` is on |
     /// | `null` | none: [`Self::null`] |
     ///
     /// # Errors
-    /// [`Error::Option`] for another value, also for `otel` and `plugin:PATH`, which this version doesn't have; as
+    /// [`Error::Option`] for another value, also for `plugin:PATH`, which this version doesn't have; as
     /// [`Self::open`].
     pub fn from_env() -> Result<Self> {
         let value = std::env::var_os(VARIABLE).unwrap_or_default();
@@ -47,13 +48,19 @@ impl Registry {
             "null" => Ok(Self::null()),
             #[cfg(feature = "prometheus")]
             "prometheus" => Ok(crate::backend::Prometheus::default_registry()),
+            #[cfg(feature = "otel")]
+            "otel" => crate::backend::OpenTelemetry::default_registry(),
             _ => {
                 let lacks = match kind.split(':').next().unwrap_or_default() {
                     name @ ("prometheus" | "otel" | "plugin") => format!(": this build has no {name}"),
                     _ => String::new(),
                 };
-                let known =
-                    if cfg!(feature = "prometheus") { "shm, prometheus or null" } else { "shm or null" };
+                let known = match (cfg!(feature = "prometheus"), cfg!(feature = "otel")) {
+                    (true, true) => "shm, prometheus, otel or null",
+                    (true, false) => "shm, prometheus or null",
+                    (false, true) => "shm, otel or null",
+                    (false, false) => "shm or null",
+                };
                 let (found, expected) = (format!("{kind:?}"), format!("{known}{lacks}"));
                 Err(Error::Option { option: VARIABLE, found, expected })
             }
@@ -69,6 +76,7 @@ mod tests {
     fn the_kind_is_named_and_what_this_build_lacks_is_said() {
         assert_eq!(Registry::of_kind("null").unwrap().kind(), "null");
         let refusal = |kind| Registry::of_kind(kind).unwrap_err().to_string();
+        #[cfg(not(feature = "otel"))]
         assert!(refusal("otel").ends_with("this build has no otel"), "{}", refusal("otel"));
         assert!(refusal("plugin:/x.so").contains("found \"plugin:/x.so\""), "{}", refusal("plugin:/x.so"));
         assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));

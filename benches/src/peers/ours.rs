@@ -69,12 +69,14 @@ impl Home {
     }
 }
 
-/// Those that do `op`: by a handle and, of counters, in a struct and as a trait object; and by a handle of nothing.
+/// Those that do `op`: by a handle and, of counters, in a struct and as a trait object; and by handles of nothing and of
+/// OpenTelemetry.
 pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
     let registry = home.open("operations");
     let mut all = vec![contender(OURS, op, input, &registry)];
     if matches!(op, Op::CounterInc | Op::CounterIncF64 | Op::GaugeSet | Op::HistObserve) {
         all.push(contender("dyn-metrics-null", op, input, &Registry::null()));
+        all.push(contender("dyn-metrics-otel", op, input, &super::opentelemetry::behind_ours()));
     }
     let opts = Opts::new(&op.metric(), "What a bench counts");
     let object: Option<Box<dyn MetricCounter>> = match op {
