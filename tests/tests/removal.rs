@@ -62,7 +62,7 @@ fn a_removal_that_its_process_began_is_finished_by_the_next_look_up() {
     let (mut one, mut other) = (stage.peer(), stage.peer());
     labelled_by(&mut one, "a", 5);
     labelled_by(&mut other, "a", 0);
-    let raw = dyn_metrics_reader::raw::read(&stage.segment()).expect("a segment");
+    let raw = dyn_metrics_reader::raw::read(stage.segment()).expect("a segment");
     let found = raw.series.iter().find(|series| series.labels.contains(&("n".to_owned(), "a".to_owned())));
     let state = state_offset(found.expect("the series").offset);
     let file = std::fs::File::options().write(true).open(stage.segment()).unwrap();
