@@ -48,6 +48,8 @@
 
 mod cell;
 mod null;
+#[cfg(feature = "plugin")]
+mod plugin;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "render")]
@@ -61,6 +63,8 @@ pub use dyn_metrics_layout::Representation;
 pub use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::{GaugeMode, Kind};
 pub use null::Null;
+#[cfg(feature = "plugin")]
+pub use plugin::Plugin;
 #[cfg(feature = "prometheus")]
 pub use prometheus::Prometheus;
 #[cfg(feature = "render")]

@@ -31,13 +31,19 @@ impl Registry {
     /// | --- | --- |
     /// | `shm`, empty or unset | the segment at `DYN_METRICS_SHM`: [`Self::open`] |
     /// | `prometheus` | the `prometheus` crate's default registry, where the feature `prometheus` is on |
+    /// | `plugin:PATH`, `plugin:PATH?CONFIG` | the plugin in that shared object, where the feature `plugin` is on; it gets CONFIG |
     /// | `null` | none: [`Self::null`] |
     ///
     /// # Errors
-    /// [`Error::Option`] for another value, also for `otel` and `plugin:PATH`, which this version doesn't have; as
-    /// [`Self::open`].
+    /// [`Error::Option`] for another value, also for `otel`, which this version doesn't have; as [`Self::open`];
+    /// [`Error::Plugin`] for a plugin that can't be used, and for each where the process has more rights than who
+    /// started it (set-user-id): whoever names a plugin says what the process does.
     pub fn from_env() -> Result<Self> {
         let value = std::env::var_os(VARIABLE).unwrap_or_default();
+        #[cfg(feature = "plugin")]
+        if let Some(plugin) = std::os::unix::ffi::OsStrExt::as_bytes(&*value).strip_prefix(b"plugin:") {
+            return crate::backend::Plugin::of_environment(plugin);
+        }
         Self::of_kind(&value.to_string_lossy())
     }
 
@@ -52,8 +58,9 @@ impl Registry {
                     name @ ("prometheus" | "otel" | "plugin") => format!(": this build has no {name}"),
                     _ => String::new(),
                 };
-                let known =
-                    if cfg!(feature = "prometheus") { "shm, prometheus or null" } else { "shm or null" };
+                let prometheus = if cfg!(feature = "prometheus") { ", prometheus" } else { "" };
+                let plugin = if cfg!(feature = "plugin") { ", plugin:PATH" } else { "" };
+                let known = format!("shm{prometheus}{plugin} or null");
                 let (found, expected) = (format!("{kind:?}"), format!("{known}{lacks}"));
                 Err(Error::Option { option: VARIABLE, found, expected })
             }
@@ -70,8 +77,14 @@ mod tests {
         assert_eq!(Registry::of_kind("null").unwrap().kind(), "null");
         let refusal = |kind| Registry::of_kind(kind).unwrap_err().to_string();
         assert!(refusal("otel").ends_with("this build has no otel"), "{}", refusal("otel"));
-        assert!(refusal("plugin:/x.so").contains("found \"plugin:/x.so\""), "{}", refusal("plugin:/x.so"));
-        assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        if !cfg!(feature = "plugin") {
+            assert!(
+                refusal("plugin:/x.so").contains("found \"plugin:/x.so\""),
+                "{}",
+                refusal("plugin:/x.so")
+            );
+            assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        }
         assert!(refusal("Null").starts_with("option DYN_METRICS_REGISTRY: found \"Null\", expected shm"));
         assert_eq!(Registry::of_kind("prometheus").is_ok(), cfg!(feature = "prometheus"));
     }
