@@ -14,6 +14,7 @@ pub mod forks;
 pub mod golden;
 pub mod host;
 pub mod hostile;
+pub mod plugins;
 pub mod random;
 pub mod reading;
 pub mod refusals;

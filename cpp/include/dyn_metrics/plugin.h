@@ -6,7 +6,7 @@
  *
  * A plugin is a shared object that exports one constant:
  *
- *   DYNM_PLUGIN_EXPORT const dynm_registry_plugin dynm_registry_plugin_v1 = {
+ *   const dynm_registry_plugin dynm_registry_plugin_v1 = {
  *       .struct_size = sizeof(dynm_registry_plugin), .abi_version = DYNM_PLUGIN_ABI_VERSION, .open = ..., ...};
  *
  * Structures begin with their size and are extended at their end only: what is beyond the size that the other side has
@@ -369,7 +369,7 @@ typedef struct dynm_registry_plugin {
    */
   void (*set_integer)(void *instrument, int64_t value);
   /**
-   * The same; not NaN.
+   * The same; may be NaN.
    */
   void (*set_double)(void *instrument, double value);
   /**

@@ -87,8 +87,8 @@ impl Plugin {
         let (mut registry, error) = (ptr::null_mut(), Output::of_error());
         // SAFETY: a function of the plugin's table; what it gets lives until it returns.
         let status = unsafe { (functions.open)(&lend::options(config), &raw mut registry, &error.lend()) };
-        if let Err(reason) = outcome("open", status, &[DYNM_PLUGIN_OK], &error) {
-            return Err(refusal(path, format!("an error of {reason}"), "a registry"));
+        if let Err(reason) = outcome(status, &[DYNM_PLUGIN_OK], &error) {
+            return Err(refusal(path, format!("an error of open: {reason}"), "a registry"));
         }
         let name = format!("plugin:{}", path.display());
         log::info!("{name}: opened a registry");
@@ -154,13 +154,11 @@ impl Registry {
 }
 
 /// The status of a function, if it is one of `usual`; otherwise what is wrong.
-fn outcome(function: &str, status: i32, usual: &[i32], error: &Output) -> std::result::Result<i32, String> {
+fn outcome(status: i32, usual: &[i32], error: &Output) -> std::result::Result<i32, String> {
     match status {
         _ if usual.contains(&status) => Ok(status),
-        DYNM_PLUGIN_ERROR => Err(format!("{function}: {}", error.excuse())),
-        _ => Err(format!(
-            "{function}: found status {status}, expected {DYNM_PLUGIN_ERROR} or one of {usual:?}"
-        )),
+        DYNM_PLUGIN_ERROR => Err(error.excuse()),
+        _ => Err(format!("found status {status}, expected {DYNM_PLUGIN_ERROR} or one of {usual:?}")),
     }
 }
 
@@ -176,8 +174,8 @@ impl Backend for Plugin {
             // SAFETY: a function of the plugin's table; what it gets lives until it returns.
             unsafe { function(registry, lent, &error.lend()) }
         });
-        let done = outcome("family", status, &[DYNM_PLUGIN_OK], &error);
-        done.map(drop).map_err(|reason| self.refuse(&family.name, reason))
+        let done = outcome(status, &[DYNM_PLUGIN_OK], &error);
+        done.map(drop).map_err(|reason| self.refuse(&family.name, format!("family: {reason}")))
     }
 
     fn series(&self, series: &Descriptor) -> Result<Option<Arc<dyn Instrument>>> {
@@ -188,8 +186,8 @@ impl Backend for Plugin {
             unsafe { (opened.functions.series)(opened.registry, lent, &raw mut instrument, &error.lend()) }
         });
         let usual = [DYNM_PLUGIN_OK, DYNM_PLUGIN_NONE];
-        match outcome("series", status, &usual, &error) {
-            Err(reason) => Err(self.refuse(&series.name, reason)),
+        match outcome(status, &usual, &error) {
+            Err(reason) => Err(self.refuse(&series.name, format!("series: {reason}"))),
             Ok(DYNM_PLUGIN_NONE) => Ok(None),
             Ok(_) => match NonNull::new(instrument) {
                 Some(instrument) => Ok(Some(Arc::new(instrument::Series::new(opened, instrument, series)))),
@@ -223,9 +221,9 @@ mod tests {
     #[test]
     fn other_statuses_than_those_that_are_named_are_failures() {
         let error = Output::of_error();
-        let status = |status, usual: &[i32]| outcome("series", status, usual, &error);
+        let status = |status, usual: &[i32]| outcome(status, usual, &error);
         assert_eq!(status(DYNM_PLUGIN_NONE, &[0, 1]), Ok(1));
-        assert_eq!(status(1, &[0]).unwrap_err(), "series: found status 1, expected -1 or one of [0]");
-        assert_eq!(status(-1, &[0]).unwrap_err(), "series: no reason is given");
+        assert_eq!(status(1, &[0]).unwrap_err(), "found status 1, expected -1 or one of [0]");
+        assert_eq!(status(-1, &[0]).unwrap_err(), "no reason is given");
     }
 }

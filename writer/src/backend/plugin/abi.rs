@@ -237,7 +237,7 @@ pub struct dynm_registry_plugin {
     pub add_nanoseconds: Option<unsafe extern "C" fn(instrument: *mut c_void, amount: i64)>,
     /// Sets a gauge.
     pub set_integer: Option<unsafe extern "C" fn(instrument: *mut c_void, value: i64)>,
-    /// The same; not NaN.
+    /// The same; may be NaN.
     pub set_double: Option<unsafe extern "C" fn(instrument: *mut c_void, value: f64)>,
     /// As `set_integer`.
     pub set_nanoseconds: Option<unsafe extern "C" fn(instrument: *mut c_void, value: i64)>,

@@ -73,9 +73,10 @@ impl Output {
         let wrong = if written.wrong.is_some() {
             return DYNM_PLUGIN_ERROR;
         } else if length > room {
-            Some(format!("found more text than {} bytes, or a length of {length}", self.most))
+            let all = (written.bytes.len() as u64).saturating_add(length as u64);
+            Some(format!("found a text of {all} bytes, expected at most {} in all", self.most))
         } else if data.is_null() && length > 0 {
-            Some(format!("found NULL for a text of {length} bytes"))
+            Some(format!("found NULL for a text of {length} bytes, expected it"))
         } else {
             None
         };
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(output.text().unwrap(), "aäb");
         assert_eq!((put(b"12345678"), put(b"9")), (0, -1));
         assert_eq!(put(b""), -1, "nothing is taken after that");
-        assert!(output.text().unwrap_err().starts_with("found more text than 8 bytes"));
+        assert_eq!(output.text().unwrap_err(), "found a text of 9 bytes, expected at most 8 in all");
         assert_eq!(put(b"ab\xff"), 0);
         assert_eq!(output.text().unwrap_err(), "found bytes that are not UTF-8 at 2, expected text");
     }

@@ -67,7 +67,7 @@ fn call(opened: &Opened, selection: &Selection, output: &Output) -> Result<(), S
         // SAFETY: a function of the plugin's table; what it gets lives until it returns.
         unsafe { function(opened.registry, lent, &output.lend(), &error.lend()) }
     });
-    outcome("render", status, &[DYNM_PLUGIN_OK], &error).map(drop)
+    outcome(status, &[DYNM_PLUGIN_OK], &error).map(drop)
 }
 
 impl Renders {
