@@ -1,4 +1,5 @@
-// plugin.hpp: a registry plugin in C++17: a class and one macro. Needs plugin.h alone, and no library.
+// plugin.hpp: a registry plugin in C++17: a class and one macro. For plugins, not for applications; needs plugin.h alone,
+// and no library.
 //
 //     class Mine final : public dyn_metrics::plugin::Registry {
 //      public:
