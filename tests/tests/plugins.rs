@@ -13,7 +13,7 @@ use std::time::Duration;
 use dyn_metrics::backend::Plugin;
 use dyn_metrics::{Counter, Error, MetricsRegistry, Opts, Registry, Result};
 use dyn_metrics_tests::forks::{child, ended_well};
-use dyn_metrics_tests::plugins::{of_test, sample};
+use dyn_metrics_tests::plugins::{of_source, of_test, sample};
 
 /// The usual allocator, which counts the allocations of each thread.
 struct Counting;
@@ -301,6 +301,19 @@ fn no_exception_leaves_a_plugin_in_cpp() {
     assert_eq!(registry.create_intcounter("a_total", "", &[]).unwrap().value(), 0);
     let text = Registry::with_plugin(&path, "render").unwrap().render().unwrap_err().to_string();
     assert!(text.ends_with("render: thrown by render"), "{text}");
+}
+
+#[test]
+fn the_plugin_in_the_documentation_counts() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/REGISTRIES.md")).unwrap();
+    let code = text.split_once("```cpp\n").unwrap().1.split_once("```").unwrap().0;
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("mine.cpp");
+    fs::write(&source, code).unwrap();
+    let Some(path) = of_source(&source) else { return };
+    let registry = Registry::with_plugin(path, "").unwrap();
+    registry.create_intcounter("a_total", "", &[]).unwrap().inc_by(5);
+    assert_eq!(registry.render().unwrap(), "total 5\n");
 }
 
 #[test]
