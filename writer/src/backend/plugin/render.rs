@@ -10,9 +10,9 @@ use super::output::Output;
 use super::{Opened, lend, outcome};
 use crate::backend::Selection;
 
-/// One that has not ended in time, and the process that it runs in: a forked child has no such thread.
+/// Those that have not ended in time, and the process that each runs in: a forked child has no such thread.
 #[derive(Default)]
-pub(super) struct Renders(Mutex<Option<(u32, Arc<Render>)>>);
+pub(super) struct Renders(Mutex<Vec<(u32, Arc<Render>)>>);
 
 /// A rendering: what it has written, and what came of it.
 struct Render {
@@ -53,7 +53,7 @@ pub(super) fn render(
         }
         None => {
             render.output.end("nobody waits for it any more");
-            *locked(&opened.renders.0) = Some((std::process::id(), render));
+            locked(&opened.renders.0).push((std::process::id(), render));
             Err(format!("found no end after {within:?}, expected one"))
         }
     }
@@ -71,20 +71,13 @@ fn call(opened: &Opened, selection: &Selection, output: &Output) -> Result<(), S
 }
 
 impl Renders {
-    /// Refuses to start another one while one is late: so there is one such thread at most.
+    /// Refuses to start another one while one is late: so there are no more such threads than callers at one time.
     fn check(&self) -> Result<(), String> {
         let mut late = locked(&self.0);
-        let is_late = |(process, render): &(u32, Arc<Render>)| {
-            *process == std::process::id() && locked(&render.ended).is_none()
-        };
-        match &*late {
-            Some(one) if is_late(one) => {
-                Err("found an earlier one that has not ended, expected its end".to_owned())
-            }
-            _ => {
-                *late = None;
-                Ok(())
-            }
+        late.retain(|(process, render)| *process == std::process::id() && locked(&render.ended).is_none());
+        match late.is_empty() {
+            true => Ok(()),
+            false => Err("found an earlier one that has not ended, expected its end".to_owned()),
         }
     }
 }
