@@ -138,6 +138,7 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	@$(have_prometheus_cpp) || echo "prometheus-cpp won't be measured: see make setup" >&2
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
+	c++ -std=c++17 -O2 -shared -fPIC -Icpp/include cpp/examples/plugin/sample_plugin.cpp -o $T/release/sample_plugin.so
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 	$(if $(bench_composite),cargo run -q --release -p dyn-metrics --example composite_cost)
 	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \

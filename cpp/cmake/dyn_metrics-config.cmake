@@ -1,7 +1,8 @@
-# What find_package(dyn_metrics) reads. Two targets, of which a program takes one:
+# What find_package(dyn_metrics) reads. Two targets, of which a program takes one, and one for registry plugins:
 #
 #   dyn_metrics::dyn_metrics   libdyn_metrics.so
 #   dyn_metrics::static        libdyn_metrics.a
+#   dyn_metrics::plugin        headers alone: dyn_metrics/plugin.h, plugin.hpp
 #
 # Everything is found from this file's place, PREFIX/lib/cmake/dyn_metrics, so the whole may be moved.
 # REALPATH: /lib may be a link to /usr/lib, and the headers are below /usr.
@@ -40,6 +41,10 @@ if(NOT TARGET dyn_metrics::dyn_metrics)
       INTERFACE_INCLUDE_DIRECTORIES "${_dyn_metrics_prefix}/include"
       INTERFACE_LINK_OPTIONS "$<${_dyn_metrics_loaded}:LINKER:-z,nodelete>")
   endforeach()
+
+  add_library(dyn_metrics::plugin INTERFACE IMPORTED)
+  set_target_properties(dyn_metrics::plugin PROPERTIES
+    INTERFACE_INCLUDE_DIRECTORIES "${_dyn_metrics_prefix}/include")
 endif()
 
 foreach(_dyn_metrics_name lib prefix file type loaded target)

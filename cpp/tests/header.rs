@@ -74,6 +74,17 @@ fn the_header_is_what_the_sources_declare() {
     assert_committed("dyn_metrics.h", &without_safety(&String::from_utf8(made).unwrap()));
 }
 
+#[test]
+fn the_plugin_header_is_what_its_sources_declare() {
+    let config =
+        cbindgen::Config::from_file(here().join("cbindgen-plugin.toml")).expect("cbindgen-plugin.toml");
+    let source = here().join("../writer/src/backend/plugin/abi.rs");
+    let mut made = Vec::new();
+    let builder = cbindgen::Builder::new().with_config(config).with_src(source);
+    builder.generate().expect("the source is understood").write(&mut made);
+    assert_committed("dyn_metrics/plugin.h", &without_safety(&String::from_utf8(made).unwrap()));
+}
+
 fn define(out: &mut String, name: &str, value: impl std::fmt::Display) {
     writeln!(out, "#define DYNM_{name} {value}").unwrap();
 }

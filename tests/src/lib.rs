@@ -15,6 +15,7 @@ pub mod golden;
 pub mod host;
 pub mod hostile;
 pub mod otlp;
+pub mod plugins;
 pub mod random;
 pub mod reading;
 pub mod refusals;

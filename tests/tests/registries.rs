@@ -1,16 +1,19 @@
-//! One component over every registry: the same code, the same refusals, the same numbers.
+//! The conformance suite of registries: one component over each of them, with the same refusals and the same numbers.
+//!
+//! Another registry joins by a line in [`every`].
 
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dyn_metrics::backend::{Backend, Null, Prometheus};
+use dyn_metrics::backend::Prometheus;
 use dyn_metrics::testing::Fake;
 use dyn_metrics::{
     Counter, DistributedRuntime, Error, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
     MetricsRegistry, OVERFLOW, Opts, Registry, Result, Scheme, StateSet, Tally,
 };
 use dyn_metrics_tests::otlp::Receiver;
+use dyn_metrics_tests::plugins;
 
 /// A component as people write them: nothing in it says what keeps its numbers.
 struct Component {
@@ -187,26 +190,63 @@ fn segment() -> (tempfile::TempDir, Registry) {
     (directory, registry)
 }
 
+/// A registry of a kind, new, and what it needs: where its files are, or who receives its exports.
+struct Subject(Registry, #[expect(dead_code, reason = "ended at the end")] Option<Box<dyn std::any::Any>>);
+
+/// Every kind of registry.
+fn every() -> Vec<Subject> {
+    let (directory, shm) = segment();
+    let prometheus = Prometheus::new(prometheus::Registry::new());
+    let receiver = Receiver::start();
+    let otel = Arc::new(receiver.builder().build().unwrap());
+    let mut all = vec![
+        Subject(shm, Some(Box::new(directory))),
+        Subject(Registry::with_backend(Arc::new(prometheus)), None),
+        Subject(Fake::new().registry(), None),
+        Subject(Registry::with_backend(otel), Some(Box::new(receiver))),
+        Subject(Registry::null(), None),
+    ];
+    all.extend(plugins::sample().map(|path| Subject(Registry::with_plugin(path, "").unwrap(), None)));
+    all
+}
+
+impl Subject {
+    /// Whether it keeps what it is told.
+    fn keeps(&self) -> bool {
+        self.0.kind() != "null"
+    }
+}
+
 #[test]
 fn a_component_does_the_same_in_every_registry() {
     let (_directory, shm) = segment();
     let expected = run(&shm);
-    let theirs = prometheus::Registry::new();
-    let receiver = Receiver::start();
-    let otel = Arc::new(receiver.builder().build().unwrap());
-    let others = [
-        Registry::with_backend(Arc::new(Prometheus::new(theirs.clone()))),
-        Registry::with_backend(otel.clone()),
-        Fake::new().registry(),
-    ];
     assert_eq!(expected.mistakes.len(), 29);
-    for other in others {
-        let found = run(&other);
-        assert_eq!(found.values, expected.values, "{}", other.kind());
-        assert_eq!(found.mistakes, expected.mistakes, "{}", other.kind());
-        assert_eq!(samples(&found.text), samples(&expected.text), "{}", other.kind());
-        assert_eq!(types(&found.text), types(&expected.text), "{}", other.kind());
+    for subject in every() {
+        let (found, kind) = (run(&subject.0), subject.0.kind());
+        assert_eq!(found.mistakes, expected.mistakes, "{kind}");
+        if !subject.keeps() {
+            let nothing = found.values.starts_with("0 0 0ns 0 0 0 [0, 0, 0, 0] 0 0 false 0");
+            assert_eq!((found.text.as_str(), nothing), ("", true), "{kind}");
+            continue;
+        }
+        assert_eq!(found.values, expected.values, "{kind}");
+        assert_eq!(samples(&found.text), samples(&expected.text), "{kind}");
+        assert_eq!(types(&found.text), types(&expected.text), "{kind}");
     }
+    let overflow = format!("namespace=\"{OVERFLOW}\",tenant=\"{OVERFLOW}\"}} 4\n");
+    assert!(expected.text.contains(&overflow), "{}", expected.text);
+}
+
+#[test]
+fn what_a_component_does_is_gathered_and_exported_by_the_libraries_behind() {
+    let (_directory, shm) = segment();
+    let expected = run(&shm);
+    let theirs = prometheus::Registry::new();
+    run(&Registry::with_backend(Arc::new(Prometheus::new(theirs.clone()))));
+    let receiver = Receiver::start();
+    let otel = Registry::with_backend(Arc::new(receiver.builder().build().unwrap()));
+    run(&otel);
     let gathered = prometheus::TextEncoder::new().encode_to_string(&theirs.gather()).unwrap();
     assert_eq!(samples(&gathered), samples(&expected.text), "as others gather it");
     otel.flush(Duration::from_secs(60)).unwrap();
@@ -222,19 +262,116 @@ fn a_component_does_the_same_in_every_registry() {
     let write = |line: &&String| line.contains("latency_seconds") && line.contains("op=\"write\"");
     let (found, wanted) = (found.iter().filter(write), expected_lines.iter().filter(write));
     assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
-    let overflow = format!("namespace=\"{OVERFLOW}\",tenant=\"{OVERFLOW}\"}} 4\n");
-    assert!(expected.text.contains(&overflow), "{}", expected.text);
+}
+
+/// What a registry with a prefix and a label shows of itself, sorted: its own samples, and none of its parent's.
+fn shown(registry: &Registry) -> Vec<String> {
+    let own = |line: &String| line.starts_with("own_");
+    samples(&registry.render().unwrap()).into_iter().filter(own).collect()
+}
+
+/// The number of a sample, in whichever form.
+fn value(line: &str) -> f64 {
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
-fn nothing_shows_of_the_null_registry_and_mistakes_do() {
-    let (_directory, shm) = segment();
-    let (expected, found) = (run(&shm), run(&Registry::with_backend(Arc::new(Null))));
-    assert_eq!(found.mistakes, expected.mistakes);
-    assert_eq!(
-        (found.text.as_str(), found.values.starts_with("0 0 0ns 0 0 0 [0, 0, 0, 0] 0 0 false 0")),
-        ("", true)
-    );
+fn a_counter_adds_up_events_fractions_and_durations() {
+    for subject in every().into_iter().filter(Subject::keeps) {
+        let opts = Opts::new("own_seconds_total", "Time");
+        subject.0.create::<Counter>(&opts).unwrap().inc_by(3);
+        subject.0.create::<FloatCounter>(&opts).unwrap().inc_by(0.5);
+        subject.0.create::<dyn_metrics::DurationCounter>(&opts).unwrap().inc_by(Duration::from_millis(250));
+        assert_eq!(shown(&subject.0), ["own_seconds_total 3.75"], "{}", subject.0.kind());
+        // Beyond what a signed number holds.
+        let large = subject.0.create::<Counter>(&Opts::new("own_large_total", "")).unwrap();
+        large.inc_by((1 << 63) - 1);
+        large.inc();
+        assert_eq!(large.value(), 1 << 63, "{}", subject.0.kind());
+        assert_eq!(value(&shown(&subject.0)[0]), 2_f64.powi(63), "{}", subject.0.kind());
+    }
+}
+
+#[test]
+fn gauges_take_what_they_are_given_and_show_nothing_before_that_if_no_sum_is_meant() {
+    for subject in every().into_iter().filter(Subject::keeps) {
+        let (registry, kind) = (&subject.0, subject.0.kind().to_owned());
+        let gauge =
+            |name: &str, mode| registry.create::<FloatGauge>(&Opts::new(name, "").mode(mode)).unwrap();
+        let (largest, sum) = (gauge("own_a", GaugeMode::Max), gauge("own_b", GaugeMode::Sum));
+        assert_eq!(shown(registry), ["own_b 0"], "{kind}");
+        largest.set(-0.125);
+        sum.set(f64::INFINITY);
+        let (a, b) = (value(&shown(registry)[0]), value(&shown(registry)[1]));
+        assert_eq!((a, b), (-0.125, f64::INFINITY), "{kind}");
+        let whole = registry.create::<Gauge>(&Opts::new("own_a", "").mode(GaugeMode::Max)).unwrap();
+        whole.set(5);
+        assert_eq!((shown(registry)[0].as_str(), largest.value()), ("own_a 5", 5.0), "{kind}");
+        largest.set(f64::NAN);
+        assert_eq!((shown(registry)[0].as_str(), largest.value().is_nan()), ("own_a NaN", true), "{kind}");
+    }
+}
+
+#[test]
+fn a_child_shows_its_own_part() {
+    for subject in every().into_iter().filter(Subject::keeps) {
+        let (registry, kind) = (&subject.0, subject.0.kind());
+        let child = |value| registry.child("own_", &[("part", value)]).unwrap();
+        let (one, two) = (child("1"), child("2"));
+        for registry in [&one, &two, registry] {
+            registry.create_intcounter("c_total", "", &[]).unwrap().inc();
+        }
+        assert_eq!(samples(&one.render().unwrap()), ["own_c_total{part=\"1\"} 1"], "{kind}");
+        assert_eq!(samples(&two.render().unwrap()), ["own_c_total{part=\"2\"} 1"], "{kind}");
+        assert_eq!(shown(registry).len(), 2, "{kind}");
+        // The child's series by its full name and labels.
+        registry.create_intcounter("own_c_total", "", &[("part", "2")]).unwrap().inc();
+        assert_eq!(samples(&two.render().unwrap()), ["own_c_total{part=\"2\"} 2"], "{kind}");
+    }
+}
+
+#[test]
+fn updates_of_several_threads_are_all_counted() {
+    const THREADS: u64 = 4;
+    const TIMES: u64 = 5_000;
+    for subject in every() {
+        let registry = &subject.0;
+        let count = || -> Result<()> {
+            let events = registry.create_intcounter("own_a_total", "", &[])?;
+            let parts = registry.create_counter("own_b_total", "", &[])?;
+            let load = registry.create_intgauge("own_c", "", &[])?;
+            let sizes = registry.create_histogram("own_d", "", &[], Some(&[1.0, 2.0]))?;
+            for n in 0..TIMES {
+                events.inc();
+                parts.inc_by(0.25);
+                load.add(1);
+                sizes.observe((n % 2) as f64 + 0.5);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(|| count().unwrap()))));
+        let all = THREADS * TIMES;
+        let expected = [
+            format!("own_a_total {all}"),
+            format!("own_b_total {}", all / 4),
+            format!("own_c {all}"),
+            format!("own_d_bucket{{le=\"+Inf\"}} {all}"),
+            format!("own_d_bucket{{le=\"1\"}} {}", all / 2),
+            format!("own_d_bucket{{le=\"2\"}} {all}"),
+            format!("own_d_count {all}"),
+            format!("own_d_sum {all}"),
+        ];
+        let expected = if subject.keeps() { &expected[..] } else { &[] };
+        assert_eq!(shown(registry), expected, "{}", registry.kind());
+    }
+}
+
+#[test]
+fn what_is_registered_is_also_what_the_prometheus_registry_gathers() {
+    let theirs = prometheus::Registry::new();
+    let found = run(&Registry::with_backend(Arc::new(Prometheus::new(theirs.clone()))));
+    let gathered = prometheus::TextEncoder::new().encode_to_string(&theirs.gather()).unwrap();
+    assert_eq!(samples(&gathered), samples(&found.text));
 }
 
 #[test]
@@ -290,22 +427,28 @@ fn the_environment_chooses_the_process_s_registry() {
     let (_kept, shm) = segment();
     let samples = samples(&run(&shm).text).len();
     let no = "option DYN_METRICS_REGISTRY: found";
-    for (kind, expected) in [
+    let known = "shm, prometheus, plugin:PATH or null";
+    let sample = plugins::sample().map(|path| format!("plugin:{}", path.display()));
+    let sample =
+        sample.map(|name| (Some(name.clone() + "?Of the test"), format!("KIND {name} SAMPLES {samples}")));
+    let others = [
         (None, format!("KIND shm SAMPLES {samples}")),
         (Some("shm"), format!("KIND shm SAMPLES {samples}")),
         (Some("prometheus"), format!("KIND prometheus SAMPLES {samples}")),
         (Some("null"), "KIND null SAMPLES 0".to_owned()),
         (Some("otel"), format!("KIND otel SAMPLES {samples}")),
-        (Some("plugin:/x.so"), format!("ERROR {no} \"plugin:/x.so\", expected ")),
-        (Some("influx"), format!("ERROR {no} \"influx\", expected shm, prometheus, otel or null\n")),
-    ] {
+        (Some("plugin:/x.so"), "ERROR /x.so: plugin: found no file (No such file or directory".to_owned()),
+        (Some("influx"), format!("ERROR {no} \"influx\", expected {known}\n")),
+    ];
+    let others = others.map(|(kind, expected)| (kind.map(str::to_owned), expected));
+    for (number, (kind, expected)) in others.into_iter().chain(sample).enumerate() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "component_of_the_environment", "--ignored", "--nocapture"]);
         child
             .env_remove("DYN_METRICS_REGISTRY")
             .env("OTEL_METRICS_EXPORTER", "none")
-            .env("DYN_METRICS_SHM", directory.path().join(kind.map_or(0, str::len).to_string()));
-        if let Some(kind) = kind {
+            .env("DYN_METRICS_SHM", directory.path().join(number.to_string()));
+        if let Some(kind) = &kind {
             child.env("DYN_METRICS_REGISTRY", kind);
         }
         let output = child.output().unwrap();

@@ -50,6 +50,8 @@ mod cell;
 mod null;
 #[cfg(feature = "otel")]
 mod otel;
+#[cfg(feature = "plugin")]
+mod plugin;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "render")]
@@ -66,6 +68,8 @@ use dyn_metrics_layout::{GaugeMode, Kind};
 pub use null::Null;
 #[cfg(feature = "otel")]
 pub use otel::{Exports, OpenTelemetry, OpenTelemetryBuilder};
+#[cfg(feature = "plugin")]
+pub use plugin::Plugin;
 #[cfg(feature = "prometheus")]
 pub use prometheus::Prometheus;
 #[cfg(feature = "render")]

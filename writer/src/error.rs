@@ -302,6 +302,16 @@ pub enum Error {
         /// What it may be.
         expected: String,
     },
+    /// A registry plugin can't be used.
+    #[error("{}: plugin: found {}, expected {expected}", shown(path), one_line(found))]
+    Plugin {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
     /// What is needed of the segment is damaged.
     #[error("{}: segment damaged: {source}", shown(path))]
     Damaged {

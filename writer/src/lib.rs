@@ -65,9 +65,9 @@ mod attach;
 pub mod backend;
 mod birth;
 mod cells;
-mod declaration;
 #[cfg(feature = "render")]
 pub mod composite;
+mod declaration;
 mod error;
 mod family;
 mod foreign;

@@ -32,13 +32,19 @@ impl Registry {
     /// | `shm`, empty or unset | the segment at `DYN_METRICS_SHM`: [`Self::open`] |
     /// | `prometheus` | the `prometheus` crate's default registry, where the feature `prometheus` is on |
     /// | `otel` | OpenTelemetry, as the variables of its specification say, where the feature `otel` is on |
+    /// | `plugin:PATH`, `plugin:PATH?CONFIG` | the plugin in that shared object, where the feature `plugin` is on; it gets CONFIG |
     /// | `null` | none: [`Self::null`] |
     ///
     /// # Errors
-    /// [`Error::Option`] for another value, also for `plugin:PATH`, which this version doesn't have; as
-    /// [`Self::open`].
+    /// [`Error::Option`] for another value; as [`Self::open`];
+    /// [`Error::Plugin`] for a plugin that can't be used, and for each where the process has more rights than who
+    /// started it (set-user-id): whoever names a plugin says what the process does.
     pub fn from_env() -> Result<Self> {
         let value = std::env::var_os(VARIABLE).unwrap_or_default();
+        #[cfg(feature = "plugin")]
+        if let Some(plugin) = std::os::unix::ffi::OsStrExt::as_bytes(&*value).strip_prefix(b"plugin:") {
+            return crate::backend::Plugin::of_environment(plugin);
+        }
         Self::of_kind(&value.to_string_lossy())
     }
 
@@ -55,12 +61,13 @@ impl Registry {
                     name @ ("prometheus" | "otel" | "plugin") => format!(": this build has no {name}"),
                     _ => String::new(),
                 };
-                let known = match (cfg!(feature = "prometheus"), cfg!(feature = "otel")) {
-                    (true, true) => "shm, prometheus, otel or null",
-                    (true, false) => "shm, prometheus or null",
-                    (false, true) => "shm, otel or null",
-                    (false, false) => "shm or null",
-                };
+                let optional = [
+                    (cfg!(feature = "prometheus"), ", prometheus"),
+                    (cfg!(feature = "otel"), ", otel"),
+                    (cfg!(feature = "plugin"), ", plugin:PATH"),
+                ];
+                let has: String = optional.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+                let known = format!("shm{has} or null");
                 let (found, expected) = (format!("{kind:?}"), format!("{known}{lacks}"));
                 Err(Error::Option { option: VARIABLE, found, expected })
             }
@@ -78,8 +85,14 @@ mod tests {
         let refusal = |kind| Registry::of_kind(kind).unwrap_err().to_string();
         #[cfg(not(feature = "otel"))]
         assert!(refusal("otel").ends_with("this build has no otel"), "{}", refusal("otel"));
-        assert!(refusal("plugin:/x.so").contains("found \"plugin:/x.so\""), "{}", refusal("plugin:/x.so"));
-        assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        if !cfg!(feature = "plugin") {
+            assert!(
+                refusal("plugin:/x.so").contains("found \"plugin:/x.so\""),
+                "{}",
+                refusal("plugin:/x.so")
+            );
+            assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        }
         assert!(refusal("Null").starts_with("option DYN_METRICS_REGISTRY: found \"Null\", expected shm"));
         assert_eq!(Registry::of_kind("prometheus").is_ok(), cfg!(feature = "prometheus"));
     }

@@ -30,6 +30,12 @@ struct Derived {
     fractional_total: FloatCounter,
 }
 
+/// The sample plugin, which `make bench` compiles beside this program; none where that was not done.
+fn plugin() -> Option<Registry> {
+    let path = std::env::current_exe().ok()?.with_file_name("sample_plugin.so");
+    path.exists().then(|| Registry::with_plugin(path, "").expect("the sample plugin"))
+}
+
 /// More than any family here has.
 const MAX_SERIES: u32 = 200_000;
 
@@ -69,14 +75,15 @@ impl Home {
     }
 }
 
-/// Those that do `op`: by a handle and, of counters, in a struct and as a trait object; and by handles of nothing and of
-/// OpenTelemetry.
+/// Those that do `op`: by a handle and, of counters, in a struct and as a trait object; and by handles of nothing, of
+/// OpenTelemetry and of the sample plugin.
 pub fn contenders(op: Op, input: &Arc<Input>, home: &Home) -> Vec<Contender> {
     let registry = home.open("operations");
     let mut all = vec![contender(OURS, op, input, &registry)];
     if matches!(op, Op::CounterInc | Op::CounterIncF64 | Op::GaugeSet | Op::HistObserve) {
         all.push(contender("dyn-metrics-null", op, input, &Registry::null()));
         all.push(contender("dyn-metrics-otel", op, input, &super::opentelemetry::behind_ours()));
+        all.extend(plugin().map(|registry| contender("dyn-metrics-plugin", op, input, &registry)));
     }
     let opts = Opts::new(&op.metric(), "What a bench counts");
     let object: Option<Box<dyn MetricCounter>> = match op {

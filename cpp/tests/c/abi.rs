@@ -25,9 +25,13 @@ pub fn exported() -> Vec<String> {
     symbols().into_iter().filter_map(name).collect()
 }
 
-/// Structures in the header, with their fields.
-fn structures() -> Vec<(String, Vec<String>)> {
-    let text = fs::read_to_string(here().join("include/dyn_metrics.h")).unwrap();
+/// The header of the library, and that of plugins.
+const HEADER: &str = "dyn_metrics.h";
+const PLUGIN_HEADER: &str = "dyn_metrics/plugin.h";
+
+/// Structures in a header, with their fields.
+fn structures(header: &str) -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(here().join("include").join(header)).unwrap();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let mut inside = false;
     for line in text.lines() {
@@ -36,7 +40,13 @@ fn structures() -> Vec<(String, Vec<String>)> {
             inside = true;
         } else if line.starts_with('}') {
             inside = false;
-        } else if inside && line.ends_with(';') && !line.trim_start().starts_with('*') {
+        } else if let Some((_, function)) = line.split_once(" (*").filter(|_| inside) {
+            found.last_mut().unwrap().1.push(function.split_once(')').unwrap().0.to_owned());
+        } else if inside
+            && line.ends_with(';')
+            && !line.ends_with(");")
+            && !line.trim_start().starts_with('*')
+        {
             let field = line.trim_end_matches(';').rsplit([' ', '*']).next().unwrap();
             found.last_mut().unwrap().1.push(field.to_owned());
         }
@@ -55,12 +65,12 @@ fn prototypes() -> String {
     functions.lines().map(|line| line.to_owned() + "\n").collect()
 }
 
-/// Sizes and offsets, as a C compiler sees them; `run` is what runs its programs.
-fn layout(cc: &str, run: &[&str]) -> String {
+/// Sizes and offsets in a header, as a C compiler sees them; `run` is what runs its programs.
+fn layout(header: &str, cc: &str, run: &[&str]) -> String {
     let directory = directory();
     let (source, program) = (directory.path().join("probe.c"), directory.path().join("probe"));
-    let mut text = "#include <stdio.h>\n#include \"dyn_metrics.h\"\nint main(void) {\n".to_owned();
-    for (name, fields) in structures() {
+    let mut text = format!("#include <stdio.h>\n#include \"{header}\"\nint main(void) {{\n");
+    for (name, fields) in structures(header) {
         writeln!(text, "printf(\"%s %zu\\n\", \"{name}\", sizeof({name}));").unwrap();
         for field in fields {
             let size = format!("sizeof((({name} *)0)->{field})");
@@ -76,7 +86,7 @@ fn layout(cc: &str, run: &[&str]) -> String {
 
 #[test]
 fn symbols_structures_and_functions_are_those_of_the_committed_list() {
-    assert_committed(std::env::consts::ARCH, &layout("cc", &[]));
+    assert_committed(std::env::consts::ARCH, &layout(HEADER, "cc", &[]));
 }
 
 /// The symbols are those of this machine's library: the same sources and the same list for the linker.
@@ -85,18 +95,33 @@ fn symbols_structures_and_functions_are_those_of_the_committed_list() {
 fn structures_are_those_of_the_committed_list_for_aarch64() {
     if have("aarch64-linux-gnu-gcc") && have("qemu-aarch64") {
         let emulated = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"];
-        assert_committed("aarch64", &layout("aarch64-linux-gnu-gcc", &emulated));
+        assert_committed("aarch64", &layout(HEADER, "aarch64-linux-gnu-gcc", &emulated));
     }
 }
 
 fn assert_committed(architecture: &str, layout: &str) {
-    let name = format!("abi/{architecture}-linux.txt");
     let made = format!(
         "# Symbols: type, name, version\n{}\n\n# Structures: size; fields: offset, size\n{layout}\n# Functions\n{}",
         symbols().join("\n"),
         prototypes()
     );
-    let path = here().join(&name);
+    assert_is_committed(&format!("abi/{architecture}-linux.txt"), made);
+}
+
+/// Plugins that are already compiled rely on it; the same on every architecture.
+#[test]
+fn structures_of_plugins_are_those_of_the_committed_list() {
+    let made = |layout| format!("# Structures: size; fields: offset, size\n{layout}");
+    assert_is_committed("abi/plugin_v1.txt", made(layout(PLUGIN_HEADER, "cc", &[])));
+    if have("aarch64-linux-gnu-gcc") && have("qemu-aarch64") {
+        let emulated = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"];
+        let layout = layout(PLUGIN_HEADER, "aarch64-linux-gnu-gcc", &emulated);
+        assert_is_committed("abi/plugin_v1.txt", made(layout));
+    }
+}
+
+fn assert_is_committed(name: &str, made: String) {
+    let path = here().join(name);
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &made).unwrap();
     }
@@ -133,11 +158,11 @@ fn structures_are_as_long_for_rust_as_for_c() {
     macro_rules! sizes {
         ($($name:ident)*) => { [$((stringify!($name), size_of::<dyn_metrics_c::$name>())),*] };
     }
-    let layout = layout("cc", &[]);
+    let layout = layout(HEADER, "cc", &[]);
     let ours = sizes!(dynm_label dynm_str dynm_segment_options dynm_metric_options dynm_value dynm_description
         dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell
         dynm_matcher dynm_composite_options);
-    assert_eq!(structures().len(), ours.len());
+    assert_eq!(structures(HEADER).len(), ours.len());
     for (name, size) in ours {
         assert!(layout.contains(&format!("{name} {size}\n")), "{name} {size}:\n{layout}");
     }

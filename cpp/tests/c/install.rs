@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dyn_metrics::Registry;
 use dyn_metrics_tests::servers::have;
 
 use crate::library::{archive, assert_done, directory, here, shared_object};
@@ -136,6 +137,28 @@ fn an_outside_cmake_project_finds_the_package_wherever_it_was_moved() {
             "{plugin}: {text}"
         );
     }
+}
+
+#[test]
+fn the_sample_plugin_is_a_cmake_project_of_its_own() {
+    if !have("cmake") {
+        return;
+    }
+    let directory = directory();
+    let installed = Installed::below(&directory.path().join("root"));
+    let build = directory.path().join("build");
+    let mut cmake = Command::new("cmake");
+    cmake.arg("-S").arg(here().join("examples/plugin")).arg("-B").arg(&build);
+    assert_done(cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", installed.prefix.display())));
+    assert_done(Command::new("cmake").arg("--build").arg(&build));
+    let plugin = build.join("sample_plugin.so");
+    let registry = Registry::with_plugin(&plugin, "made by CMake").unwrap();
+    registry.counter("a_total", "What a plugin counts").unwrap().inc_by(3);
+    let expected =
+        "# made by CMake\n# HELP a_total What a plugin counts\n# TYPE a_total counter\na_total 3\n";
+    assert_eq!(registry.render().unwrap(), expected);
+    let needed = assert_done(Command::new("readelf").arg("-d").arg(&plugin));
+    assert!(!String::from_utf8(needed.stdout).unwrap().contains("libdyn_metrics"), "headers alone");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod conformance;
 mod face;
 mod install;
 mod library;
+mod plugin;
 mod programs;
 mod sequences;
 mod together;

@@ -10,7 +10,7 @@ use ::prometheus::proto::{
 use ::prometheus::{Registry as Theirs, TextEncoder};
 use dyn_metrics_layout::Kind;
 
-use super::{Backend, Cell, Descriptor, Instrument, Selection, Value};
+use super::{Backend, Cell, Descriptor, Instrument, Number, Selection, Value};
 use crate::error::{Error, Result};
 use crate::once_map::OnceValue;
 use crate::registry::Registry;
@@ -185,7 +185,10 @@ fn metrics(of: &Descriptor, value: Option<Value>) -> Vec<Metric> {
         (Kind::Info, _) => return vec![gauge(metric, 1.0)],
         (Kind::Counter, Some(Value::Number(number))) => {
             let mut counter = Counter::default();
-            counter.set_value(number.as_f64());
+            counter.set_value(match number {
+                Number::Integer(n) => n as u64 as f64,
+                Number::Float(_) | Number::Nanoseconds(_) => number.as_f64(),
+            });
             metric.set_counter(counter);
         }
         (_, Some(Value::Number(number))) => metric = gauge(metric, number.as_f64()),
