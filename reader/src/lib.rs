@@ -67,6 +67,7 @@ mod gauges;
 mod inspect;
 mod labels;
 mod left_out;
+mod levels;
 mod map;
 mod merge;
 mod permission;

@@ -3,17 +3,22 @@
 //! All words of an extent are added at once, block after block: memory is read in its order, and what a scrape
 //! costs grows with the bytes of the blocks and with nothing else.
 
+use std::ops::Range;
+
 use dyn_metrics_layout::sync::{AtomicU64, Ordering};
 
 /// Words of a line of the cache.
 const LINE: usize = 8;
 
-/// Sets `sums` to the sums of integers: word by word over `blocks`, each of them as long as `sums`.
+/// Sets those of `sums` that are in `words` to the sums of integers: word by word over `blocks`, each of them as long as
+/// `sums`.
 ///
 /// One block at a time: memory is fastest along one stream, and the sums stay in the nearest cache.
-pub(crate) fn add_integers(blocks: &[&[AtomicU64]], sums: &mut [u64]) {
+pub(crate) fn add_integers(blocks: &[&[AtomicU64]], words: Range<usize>, sums: &mut [u64]) {
+    let sums = &mut sums[words.clone()];
     sums.fill(0);
     for block in blocks {
+        let block = &block[words.clone()];
         let (lines, rest) = sums.as_chunks_mut::<LINE>();
         let (block_lines, block_rest) = block.as_chunks::<LINE>();
         for (sums, words) in lines.iter_mut().zip(block_lines) {
@@ -58,10 +63,12 @@ mod tests {
             let blocks: Vec<_> = (0..count).map(block).collect();
             let blocks: Vec<&[AtomicU64]> = blocks.iter().map(|block| &block[..]).collect();
             let mut sums = [7; 3];
-            add_integers(&blocks, &mut sums);
+            add_integers(&blocks, 1..3, &mut sums);
             add_floats(&blocks, &[2], &mut sums);
             let total = (0..count).sum::<u64>();
-            assert_eq!(sums, [0_u64.wrapping_sub(count), total, (total as f64 / 4.0).to_bits()], "{count}");
+            assert_eq!(sums, [7, total, (total as f64 / 4.0).to_bits()], "{count}");
+            add_integers(&blocks, 0..1, &mut sums);
+            assert_eq!(sums[..2], [0_u64.wrapping_sub(count), total], "{count}");
         }
     }
 }
