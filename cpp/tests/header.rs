@@ -27,11 +27,13 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "status.rs",
     "types.rs",
     "about.rs",
     "registry.rs",
+    "choice.rs",
+    "hierarchy.rs",
     "metric.rs",
     "family.rs",
     "update.rs",

@@ -242,7 +242,7 @@ fn functions(header: &Path) -> Vec<String> {
 
 #[test]
 fn every_public_function_is_in_the_test_programs() {
-    let sources: String = ["handles", "registry", "fake_registry", "no_exceptions"]
+    let sources: String = ["handles", "registry", "registries", "fake_registry", "no_exceptions"]
         .map(|name| fs::read_to_string(here().join(format!("tests/cpp/{name}.cpp"))).unwrap())
         .concat();
     let of_applications = |path: &PathBuf| {

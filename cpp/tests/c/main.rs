@@ -8,5 +8,6 @@ mod face;
 mod install;
 mod library;
 mod programs;
+mod registries;
 mod sequences;
 mod together;
