@@ -24,6 +24,7 @@ Examples:
   dyn-metrics dump /dev/shm/dynamo --family '*_seconds' --family '*_total'
   dyn-metrics dump --label model=llama-3-8b --label status=error
   dyn-metrics dump --family '*_first_token_seconds' --buckets
+  dyn-metrics dump --level 0
   dyn-metrics dump --format json | jq '.families[].name'
   dyn-metrics dump '/run/metrics/*.shm'
   dyn-metrics dump --raw | less
@@ -62,7 +63,7 @@ pub struct DumpArgs {
     allow_uid: Vec<u32>,
 
     /// Show the structures in the file instead: header, processes, index, records, gauge cells, extents, blocks
-    #[arg(long, conflicts_with_all = ["format", "family", "label", "buckets", "allow_uid"])]
+    #[arg(long, conflicts_with_all = ["format", "family", "label", "level", "buckets", "allow_uid"])]
     raw: bool,
 }
 

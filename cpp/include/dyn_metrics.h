@@ -95,6 +95,9 @@ typedef struct dynm_metric dynm_metric;
  * dynm_composite_options.flags: `window_seconds` is given.
  */
 #define DYNM_SET_WINDOW 4
+ * In `flags` of dynm_runtime(): names and labels as NVIDIA Dynamo's own runtime gives them.
+ */
+#define DYNM_SCHEME_UPSTREAM 1
 
 /**
  * What a function says of its call: 0 or more is good, below 0 is why not.
@@ -923,7 +926,8 @@ dynm_status dynm_open(const struct dynm_segment_options *options, const dynm_reg
 
 /**
  * The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at
- * `/dev/shm/dynamo`, opened by the first call.
+ * `/dev/shm/dynamo`, opened by the first call; what its `DYN_METRICS_REGISTRY` names instead, see
+ * dynm_registry_of_kind().
  *
  * Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does
  * nothing. A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a
@@ -932,7 +936,7 @@ dynm_status dynm_open(const struct dynm_segment_options *options, const dynm_reg
 dynm_status dynm_root(const dynm_registry **registry);
 
 /**
- * A registry of the same segment with a prefix before every name and labels on every series.
+ * A registry of the same segment, or what is used instead, with a prefix before every name and labels on every series.
  *
  * Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none;
  * `labels` a list of `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come
@@ -965,6 +969,84 @@ dynm_status dynm_registry_close(const dynm_registry *registry);
  * DYNM_OPTION.
  */
 dynm_status dynm_registry_describe(const dynm_registry *registry, struct dynm_registry_description *out);
+
+/**
+ * A registry of a kind that the environment's `DYN_METRICS_REGISTRY` may name: "shm" is a segment, "null" nothing,
+ * "prometheus" this process's memory.
+ *
+ * Requires: `kind` such a name, or NULL for what the environment says, without it "shm"; `registry` not NULL.
+ * Guarantees: metrics are registered and updated as in a segment; the same kind gives the same registry of a process,
+ * and each call wants its dynm_registry_close(). On failure `*registry` is NULL. Threads: any. Signals: no. Cost: as
+ * dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind), DYNM_UTF8, and as dynm_open().
+ */
+dynm_status dynm_registry_of_kind(const char *kind, const dynm_registry **registry);
+
+/**
+ * What keeps a registry's numbers: "shm" for a segment, "null" for nothing, ...
+ *
+ * Requires: a registry. Guarantees: stays for ever. Threads: any. Signals: yes. Cost: none. Errors: "" for what is no
+ * open registry.
+ */
+const char *dynm_registry_kind(const dynm_registry *registry);
+
+/**
+ * The same registry, of which only families up to a priority level are rendered and visited.
+ *
+ * Requires: `parent` a registry; `level` 0 (most important) to 255; `registry` not NULL. Guarantees: everything goes on
+ * being counted, the numbers of other families are not read; children are the same. The same arguments give the same
+ * registry, and each call wants its dynm_registry_close(). On failure `*registry` is NULL. Threads: any. Signals: no.
+ * Cost: memory. Errors: DYNM_NULL, DYNM_CLOSED, DYNM_OPTION.
+ */
+dynm_status dynm_registry_with_max_level(const dynm_registry *parent, uint32_t level, const dynm_registry **registry);
+
+/**
+ * Renders what is registered through a registry and those below it as Prometheus text 0.0.4: names with its prefix,
+ * series with its labels.
+ *
+ * Requires, Guarantees, Threads, Signals, Cost: as dynm_render(). Errors: as there, and DYNM_OPTION for a registry that
+ * shows nothing.
+ */
+dynm_status dynm_registry_format(const dynm_registry *registry, char **text, size_t *length);
+
+/**
+ * A runtime, the level of everything that a process does: a registry whose namespaces, components and endpoints add
+ * their labels.
+ *
+ * By default names begin with `dynamo_`, and levels have the labels `namespace`, `component` and `endpoint`;
+ * DYNM_SCHEME_UPSTREAM: `dynamo_component_`, and `dynamo_namespace`, ... as NVIDIA Dynamo's own runtime.
+ *
+ * Requires: `parent` a registry, or NULL for dynm_root()'s; `flags` 0 or DYNM_SCHEME_UPSTREAM; `prefix` another beginning
+ * of names, or NULL; `labels` a list of `label_count`, for every series (`worker_id` for instance); `runtime` not NULL.
+ * Guarantees: as dynm_registry_child(); a user's label that a level adds is refused at every level. Threads: any.
+ * Signals: no. Cost: memory. Errors: as dynm_registry_child() and dynm_root(), and DYNM_OLD_LIBRARY for unknown flags.
+ */
+dynm_status dynm_runtime(const dynm_registry *parent,
+                         uint32_t flags,
+                         const char *prefix,
+                         const struct dynm_label *labels,
+                         size_t label_count,
+                         const dynm_registry **runtime);
+
+/**
+ * A namespace of a runtime: what belongs together, an application or a tenant for instance.
+ *
+ * Requires: `runtime` from dynm_runtime(); `name` a text, empty for none; `registry` not NULL. Guarantees: the name is
+ * the label's value, to the letter; otherwise as dynm_registry_child(). Threads: any. Signals: no. Cost: memory. Errors:
+ * DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_LABELS.
+ */
+dynm_status dynm_namespace(const dynm_registry *runtime,
+                           const char *name,
+                           const dynm_registry **registry);
+
+/**
+ * A component of a namespace: what does one thing, in one or many processes. As dynm_namespace(), of one.
+ */
+dynm_status dynm_component(const dynm_registry *namespace_, const char *name, const dynm_registry **registry);
+
+/**
+ * An endpoint of a component: a way to ask it for something. As dynm_namespace(), of one.
+ */
+dynm_status dynm_endpoint(const dynm_registry *component, const char *name, const dynm_registry **registry);
 
 /**
  * Finds or registers a metric: one series.
@@ -1213,12 +1295,13 @@ dynm_status dynm_metric_describe(const dynm_metric *metric, struct dynm_descript
  * segment's, also what other processes and languages have registered, whatever the registry's prefix; what
  * the views point to stays until the visitor returns. The visitor may call this library. Threads: any.
  * Signals: no. Cost: reads the whole segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
- * DYNM_NOT_SEGMENT when the file can't be read any more.
+ * DYNM_NOT_SEGMENT when the file can't be read any more, DYNM_OPTION for another registry than a segment.
  */
 dynm_status dynm_visit(const dynm_registry *registry, dynm_visitor visitor, void *user);
 
 /**
- * Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included.
+ * Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included; of another registry
+ * what is registered through it.
  *
  * Requires: a registry; `text` not NULL; `length` not NULL or not wanted. Guarantees: on success `*text` is
  * NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with

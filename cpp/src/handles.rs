@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use dyn_metrics::Registry;
 
 use crate::described::Described;
+use crate::hierarchy::Level;
 use crate::metric::{Families, Handle};
 use crate::registry::Scope;
 use crate::status::{Failure, Result, dynm_status, failure};
@@ -28,6 +29,8 @@ pub struct dynm_registry {
     pub(crate) key: String,
     pub(crate) registry: Registry,
     pub(crate) scope: Scope,
+    /// Of a hierarchy, if it is one.
+    pub(crate) level: Option<Level>,
     pub(crate) families: List<dynm_family>,
 }
 
@@ -56,7 +59,12 @@ pub struct dynm_metric {
 impl dynm_registry {
     pub(crate) fn new(key: String, registry: Registry) -> Self {
         let scope = Scope::new(&registry);
-        Self { tag: Self::TAG, opens: AtomicU32::new(0), key, registry, scope, families: List::new() }
+        let (opens, level, families) = (AtomicU32::new(0), None, List::new());
+        Self { tag: Self::TAG, opens, key, registry, scope, level, families }
+    }
+
+    pub(crate) fn of_level(self, level: Level) -> Self {
+        Self { level: Some(level), ..self }
     }
 }
 
@@ -83,21 +91,30 @@ impl dynm_family {
 impl dynm_metric {
     /// The object of this handle's series.
     pub(crate) fn of(handle: Handle, metric_type: dynm_type) -> *const Self {
-        let word = handle.attachment();
-        if let Some(known) = word.map(|word| word.load(Ordering::Acquire)).filter(|known| *known != 0) {
+        let Some(word) = handle.attachment() else { return Self::nowhere(handle, metric_type) };
+        let known = word.load(Ordering::Acquire);
+        if known != 0 {
             return known as *const Self;
         }
         let made = Box::into_raw(Box::new(Self::new(handle, metric_type)));
-        let kept =
-            word.map(|word| word.compare_exchange(0, made as usize, Ordering::AcqRel, Ordering::Acquire));
-        match kept {
-            Some(Err(other)) => {
+        match word.compare_exchange(0, made as usize, Ordering::AcqRel, Ordering::Acquire) {
+            Err(other) => {
                 // SAFETY: made above, and published nowhere.
                 drop(unsafe { Box::from_raw(made) });
                 other as *const Self
             }
-            _ => made,
+            Ok(_) => made,
         }
+    }
+
+    /// The object of all handles of a type, bounds and states whose updates go nowhere: they belong to no series.
+    fn nowhere(handle: Handle, metric_type: dynm_type) -> *const Self {
+        static NOWHERE: List<dynm_metric> = List::new();
+        let same = |known: &Self| known.metric_type == metric_type && known.handle.shape() == handle.shape();
+        if let Some(known) = List::search(NOWHERE.0.load(Ordering::Acquire), ptr::null_mut(), same) {
+            return known;
+        }
+        NOWHERE.push(Self::new(handle, metric_type))
     }
 
     const fn new(handle: Handle, metric_type: dynm_type) -> Self {

@@ -8,6 +8,7 @@
 //! | `input` | texts, lists and sized structures from the other side, checked |
 //! | `handles` | what opaque pointers lead to, and how a pointer is told from a bad one |
 //! | `described` | a metric's texts, as C reads them |
+//! | `choice`, `hierarchy` | registries of other kinds than a segment, thresholds, levels |
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
@@ -17,10 +18,12 @@
 #![allow(non_camel_case_types, reason = "names as C sees them")]
 
 mod about;
+mod choice;
 mod composite;
 mod described;
 mod family;
 mod handles;
+mod hierarchy;
 mod hot;
 mod input;
 mod metric;
@@ -34,9 +37,11 @@ mod value;
 mod visit;
 
 pub use about::*;
+pub use choice::*;
 pub use composite::*;
 pub use family::*;
 pub use handles::{dynm_family, dynm_metric, dynm_registry};
+pub use hierarchy::*;
 pub use hot::*;
 pub use metric::*;
 pub use pin::*;

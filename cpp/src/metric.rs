@@ -143,6 +143,17 @@ types! {
     DYNM_STATE_SET StateSet Integer;
 }
 
+impl Handle {
+    /// Bounds of a histogram, states of a state set.
+    pub(crate) fn shape(&self) -> (&[f64], &[String]) {
+        match self {
+            Self::DYNM_HISTOGRAM(histogram) => (histogram.bounds(), &[]),
+            Self::DYNM_STATE_SET(set) => (&[], set.states()),
+            _ => (&[], &[]),
+        }
+    }
+}
+
 fn out_of_range<T>(option: &str, found: u32, expected: &str) -> Result<T> {
     failure(dynm_status::DYNM_OPTION, format!("options.{option}: found {found}, expected {expected}"))
 }

@@ -1,9 +1,10 @@
 //! Segments and registries.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 use dyn_metrics::{Builder, Registry};
 
+use crate::choice::kind_text;
 use crate::handles::{List, c_text, close, dynm_registry, open, opened};
 use crate::input::{give, labels, list, not_null, sized, store, text, text_or_empty};
 use crate::status::{Result, dynm_status, edge, failure};
@@ -12,13 +13,14 @@ use crate::types::{
     dynm_segment_options,
 };
 
-static REGISTRIES: List<dynm_registry> = List::new();
+pub(crate) static REGISTRIES: List<dynm_registry> = List::new();
 /// Key of the registry that [`dynm_root`] gives.
 const ROOT: &str = "root";
 
 /// A registry's texts, as C reads them; never freed.
 pub(crate) struct Scope {
     path: CString,
+    kind: CString,
     prefix: CString,
     labels: Labels,
 }
@@ -52,7 +54,12 @@ impl Scope {
     pub(crate) fn new(registry: &Registry) -> Self {
         let pairs = registry.labels().iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let path = c_text(&registry.path().to_string_lossy());
-        Self { path, prefix: c_text(registry.prefix()), labels: Labels::new(pairs) }
+        let (kind, prefix) = (kind_text(registry), c_text(registry.prefix()));
+        Self { path, kind, prefix, labels: Labels::new(pairs) }
+    }
+
+    pub(crate) fn kind(&self) -> &CStr {
+        &self.kind
     }
 }
 
@@ -136,7 +143,8 @@ pub unsafe extern "C" fn dynm_open(
 }
 
 /// The root registry of this process: the segment at the environment's `DYN_METRICS_SHM`, else at
-/// `/dev/shm/dynamo`, opened by the first call.
+/// `/dev/shm/dynamo`, opened by the first call; what its `DYN_METRICS_REGISTRY` names instead, see
+/// dynm_registry_of_kind().
 ///
 /// Requires: `registry` not NULL. Guarantees: every call gives the same one; dynm_registry_close() of it does
 /// nothing. A call that failed may be repeated. Threads: any. Signals: no. Cost: after the first call a
@@ -148,13 +156,13 @@ pub unsafe extern "C" fn dynm_open(
 pub unsafe extern "C" fn dynm_root(registry: *mut *const dynm_registry) -> dynm_status {
     edge(|| {
         store(registry, std::ptr::null(), "registry")?;
-        let make = || Ok(dynm_registry::new(ROOT.to_owned(), Registry::open()?));
+        let make = || Ok(dynm_registry::new(ROOT.to_owned(), Registry::root()?));
         let found = REGISTRIES.find_or_push(|known| known.key == ROOT, make)?;
         store(registry, opened(found), "registry")
     })
 }
 
-/// A registry of the same segment with a prefix before every name and labels on every series.
+/// A registry of the same segment, or what is used instead, with a prefix before every name and labels on every series.
 ///
 /// Requires: `parent` a registry; `prefix` as it shall stand in the name ("dynamo_"), or NULL for none;
 /// `labels` a list of `label_count`; `registry` not NULL. Guarantees: the parent's prefix and labels come
@@ -216,7 +224,7 @@ pub unsafe extern "C" fn dynm_registry_describe(
     out: *mut dynm_registry_description,
 ) -> dynm_status {
     edge(|| {
-        let Scope { path, prefix, labels } = &open(registry)?.scope;
+        let Scope { path, prefix, labels, .. } = &open(registry)?.scope;
         let description = dynm_registry_description {
             struct_size: 0,
             path: path.as_ptr(),

@@ -42,6 +42,9 @@ pub const DYNM_FORCE: u32 = 4;
 /// In `dynm_metric_options.flags`: cells for all CPUs together, for very many, rarely written series.
 pub const DYNM_SHARED: u32 = 1;
 
+/// In `flags` of dynm_runtime(): names and labels as NVIDIA Dynamo's own runtime gives them.
+pub const DYNM_SCHEME_UPSTREAM: u32 = 1;
+
 /// A label, or a pair of name and value elsewhere. Both NUL-terminated UTF-8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

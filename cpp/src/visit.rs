@@ -11,8 +11,13 @@ use crate::registry::Labels;
 use crate::status::{Result, dynm_status, edge, failure};
 use crate::types::{dynm_family_view, dynm_series_view, dynm_value, dynm_visitor};
 
-fn collector(registry: &dynm_registry) -> Collector {
-    Collector::new(&[registry.registry.path().to_string_lossy().into_owned()])
+fn collector(registry: &dynm_registry) -> Result<Collector> {
+    let registry = &registry.registry;
+    if registry.kind() != "shm" {
+        let what = format!("registry {}: can't visit what it has; a segment can be visited", registry.kind());
+        return failure(dynm_status::DYNM_OPTION, what);
+    }
+    Ok(Collector::new(&[registry.path().to_string_lossy().into_owned()]).max_level(registry.max_level()))
 }
 
 fn number(number: Number) -> dynm_value {
@@ -112,7 +117,7 @@ fn visit_family(
 /// segment's, also what other processes and languages have registered, whatever the registry's prefix; what
 /// the views point to stays until the visitor returns. The visitor may call this library. Threads: any.
 /// Signals: no. Cost: reads the whole segment. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
-/// DYNM_NOT_SEGMENT when the file can't be read any more.
+/// DYNM_NOT_SEGMENT when the file can't be read any more, DYNM_OPTION for another registry than a segment.
 ///
 /// # Safety
 /// As Requires says.
@@ -125,7 +130,7 @@ pub unsafe extern "C" fn dynm_visit(
     edge(|| {
         let registry = open(registry)?;
         let Some(visitor) = visitor else { return failure(dynm_status::DYNM_NULL, c"visitor is NULL") };
-        let snapshot = collector(registry).collect();
+        let snapshot = collector(registry)?.collect();
         served(snapshot.stats.segments, registry)?;
         let mut tell = |family: &dynm_family_view, series: Option<&dynm_series_view>| {
             let series = series.map_or(std::ptr::null(), std::ptr::from_ref);
@@ -147,7 +152,8 @@ fn served(segments: usize, registry: &dynm_registry) -> Result<()> {
     failure(dynm_status::DYNM_NOT_SEGMENT, message)
 }
 
-/// Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included.
+/// Renders the segment as Prometheus text 0.0.4, as the exporter would, self-metrics included; of another registry
+/// what is registered through it.
 ///
 /// Requires: a registry; `text` not NULL; `length` not NULL or not wanted. Guarantees: on success `*text` is
 /// NUL-terminated, its length without that in `*length`, and belongs to the caller, who frees it with
@@ -165,16 +171,24 @@ pub unsafe extern "C" fn dynm_render(
     edge(|| {
         store(text, std::ptr::null_mut(), "text")?;
         let registry = open(registry)?;
-        let mut page = Vec::new();
-        let report = collector(registry).render(&mut page);
-        served(report.stats.segments, registry)?;
-        page.retain(|byte| *byte != 0);
-        if !length.is_null() {
-            store(length, page.len(), "length")?;
+        if registry.registry.kind() != "shm" {
+            return give_text(registry.registry.render()?.into_bytes(), text, length);
         }
-        page.push(0);
-        store(text, copy_for_c(&page)?, "text")
+        let mut page = Vec::new();
+        let report = collector(registry)?.render(&mut page);
+        served(report.stats.segments, registry)?;
+        give_text(page, text, length)
     })
+}
+
+/// Hands a text over, which the caller frees.
+pub(crate) fn give_text(mut page: Vec<u8>, text: *mut *mut c_char, length: *mut usize) -> Result<()> {
+    page.retain(|byte| *byte != 0);
+    if !length.is_null() {
+        store(length, page.len(), "length")?;
+    }
+    page.push(0);
+    store(text, copy_for_c(&page)?, "text")
 }
 
 /// A copy of `bytes` in the C library's memory.

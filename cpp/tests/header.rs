@@ -27,13 +27,16 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     "status.rs",
     "types.rs",
     "about.rs",
     "registry.rs",
+    "choice.rs",
+    "hierarchy.rs",
     "metric.rs",
     "family.rs",
+    "remove.rs",
     "update.rs",
     "value.rs",
     "visit.rs",

@@ -18,13 +18,20 @@ pub struct Config {
     pub shm: Vec<String>,
     /// Users besides root and the exporter's own whose files are served where a directory or a glob leads to them.
     pub allow_uids: Vec<u32>,
+    /// Priority level of the least important families that are served, 0 to 255; a scrape may ask for fewer.
+    pub max_level: u8,
     /// The address to listen on; port 0 takes a free one, which [`Server::local_addr`](crate::Server::local_addr) names.
     pub listen: SocketAddr,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { shm: vec![DEFAULT_SHM.to_owned()], allow_uids: Vec::new(), listen: DEFAULT_LISTEN }
+        Self {
+            shm: vec![DEFAULT_SHM.to_owned()],
+            allow_uids: Vec::new(),
+            max_level: u8::MAX,
+            listen: DEFAULT_LISTEN,
+        }
     }
 }
 

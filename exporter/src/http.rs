@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use crate::landing;
 use crate::negotiate::wants_gzip;
 use crate::page::Page;
-use crate::scrape::{CollectionFailed, Scraper};
+use crate::scrape::{NoPage, Scraper};
 use crate::segments::{SegmentView, State};
 use crate::self_metrics::Count;
 
@@ -62,25 +62,36 @@ impl App {
             "/-/ready" => self.ready().await,
             _ => self.landing().await,
         };
-        answer.unwrap_or_else(|CollectionFailed| {
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "the collection failed, the exporter's log says more\n")
+        answer.unwrap_or_else(|error| match error {
+            NoPage::Failed => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the collection failed, the exporter's log says more\n",
+            ),
+            NoPage::Busy => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "slow clients hold all pages that there may be\n")
+            }
         })
     }
 
-    async fn metrics(&self, request: &Request<()>) -> Result<Response<Body>, CollectionFailed> {
+    async fn metrics(&self, request: &Request<()>) -> Result<Response<Body>, NoPage> {
         self.scrapes.inc();
-        Ok(exposition(request.headers(), &self.scraper.scrape().await?).await)
+        let page = match asked_level(request.uri().query().unwrap_or_default()) {
+            Ok(None) => self.scraper.scrape().await?,
+            Ok(Some(level)) => self.scraper.scrape_up_to(level).await?,
+            Err(wrong) => return Ok(plain(StatusCode::BAD_REQUEST, wrong)),
+        };
+        Ok(exposition(request.headers(), &page).await)
     }
 
     /// Ready is who has just collected, also when there is no segment yet: those come and go.
-    async fn ready(&self) -> Result<Response<Body>, CollectionFailed> {
+    async fn ready(&self) -> Result<Response<Body>, NoPage> {
         let page = self.scraper.scrape().await?;
         let mapped = count(&page, |segment| segment.state.is_served());
         let bad = count(&page, |segment| matches!(segment.state, State::Bad(_)));
         Ok(plain(StatusCode::OK, format!("ready, segments mapped: {mapped}, skipped: {bad}\n")))
     }
 
-    async fn landing(&self) -> Result<Response<Body>, CollectionFailed> {
+    async fn landing(&self) -> Result<Response<Body>, NoPage> {
         let page = self.scraper.scrape().await?;
         let mut response = response(StatusCode::OK, HTML, landing::render(&self.patterns, page.found()));
         let policy = HeaderValue::from_static(CONTENT_POLICY);
@@ -105,6 +116,27 @@ pub async fn exposition(headers: &HeaderMap, page: &Arc<Page>) -> Response<Body>
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
+}
+
+/// The priority level that a query asks for: `level=N`, once. Other parameters are others' affair.
+///
+/// # Errors
+/// A line about what is wrong, for the client.
+pub fn asked_level(query: &str) -> Result<Option<u8>, String> {
+    let mut asked = query.split('&').filter_map(|pair| match pair.split_once('=') {
+        Some(("level", value)) => Some(value),
+        _ => (pair == "level").then_some(""),
+    });
+    let Some(level) = asked.next() else { return Ok(None) };
+    if asked.next().is_some() {
+        return Err("level: found it more than once, expected once\n".to_owned());
+    }
+    // No sign, and nothing that needs an escape.
+    let digits = level.bytes().all(|byte| byte.is_ascii_digit()).then_some(level);
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(level) => Ok(Some(level)),
+        None => Err(format!("level: found {level:?}, expected a number from 0 to 255\n")),
+    }
 }
 
 /// The answer to a request that is not for a path that there is, from one host, by GET or HEAD; `instead` is the path to
@@ -203,6 +235,32 @@ mod tests {
             assert_eq!(response.headers()[header::VARY], "Accept-Encoding");
         }
         assert_eq!(app.scrapes.value(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_level_is_a_number_given_once() {
+        let collect = Box::new(|level| Page::of(format!("up to {level}\n").into_bytes(), &Gzip::default()));
+        let app = App::new(Scraper::selective(collect, Count::default()), Count::default(), &[]);
+        for (query, level) in
+            [("", 255), ("?level=0", 0), ("?a=b&level=007&levels=1", 7), ("?level=255", 255)]
+        {
+            let (response, body) = ask(&app, Method::GET, &format!("/metrics{query}")).await;
+            assert_eq!((response.status(), body), (StatusCode::OK, format!("up to {level}\n")), "{query}");
+        }
+        for (query, found) in [
+            ("?level=256", "found \"256\""),
+            ("?level=-1", "found \"-1\""),
+            ("?level=+1", "found \"+1\""),
+            ("?level=", "found \"\""),
+            ("?level", "found \"\""),
+            ("?level=1&level=1", "more than once"),
+            ("?level=all%0A", "found \"all%0A\""),
+        ] {
+            let (response, body) = ask(&app, Method::GET, &format!("/metrics{query}")).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
+            assert!(body.contains(found) && body.contains("expected"), "{body}");
+        }
+        assert_eq!(app.scrapes.value(), 11, "these were scrapes too");
     }
 
     #[tokio::test]

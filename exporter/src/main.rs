@@ -34,6 +34,8 @@ Examples:
       serve several segments as one, to this machine only
   curl http://localhost:9464/metrics
       what Prometheus will see
+  curl http://localhost:9464/metrics?level=0
+      of that the most important families; for Prometheus, `params: {level: ['0']}` in the scrape job
 
 Segments may come, go and be replaced at any time. The log goes to stderr, with a line whenever that happens.
 Exit status: 0 after SIGTERM or SIGINT, 1 if there were problems on the way, 2 if it could not start.";
@@ -53,6 +55,12 @@ struct Arguments {
     /// change the numbers of others. A file that is named by --shm is served whoever owns it.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
+
+    /// Serve families up to this priority level alone, 0 (most important) to 255; what is above is not even read
+    ///
+    /// A scrape may ask for fewer: /metrics?level=N.
+    #[arg(long, value_name = "N", default_value_t = u8::MAX)]
+    level: u8,
 
     /// Address to listen on, such as 127.0.0.1:9464; port 0 takes a free one, which the log names
     #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN, value_parser = parse_listen)]
@@ -81,8 +89,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&error),
     };
-    let code =
-        runtime.block_on(serve(Config { shm, allow_uids: arguments.allow_uid, listen: arguments.listen }));
+    let Arguments { allow_uid: allow_uids, level: max_level, listen, .. } = arguments;
+    let code = runtime.block_on(serve(Config { shm, allow_uids, max_level, listen }));
     // A collection may still run for a client that was cut; nothing is lost with it.
     runtime.shutdown_background();
     code
@@ -165,6 +173,7 @@ mod tests {
             ["exporter", "--shm", "/a", "--shm", "/b/*", "--listen", "[::1]:0", "--log-level", "warn"];
         let arguments = Arguments::try_parse_from(arguments).expect("arguments");
         assert_eq!(arguments.shm, ["/a", "/b/*"]);
+        assert_eq!(arguments.level, 255, "everything");
         assert_eq!(arguments.listen, "[::1]:0".parse().expect("an address"));
         assert_eq!(arguments.log_level, LevelFilter::WARN);
     }
@@ -184,8 +193,9 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_refused() {
-        for wrong in [["--shm", ""], ["--listen", "9464"], ["--log-level", "loud"]] {
-            assert!(Arguments::try_parse_from(["exporter"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        let levels = [["--level", "256"], ["--level", "x"]];
+        for wrong in [["--shm", ""], ["--listen", "9464"], ["--log-level", "loud"]].iter().chain(&levels) {
+            assert!(Arguments::try_parse_from(["exporter"].iter().chain(wrong)).is_err(), "{wrong:?}");
         }
     }
 

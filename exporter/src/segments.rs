@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState, Statistic};
 
+use crate::Config;
 use crate::buffers::Buffers;
 use crate::gzip::Gzip;
 use crate::page::{Found, Page};
@@ -14,6 +15,7 @@ use crate::watch::Watch;
 pub(crate) struct Segments {
     patterns: Vec<String>,
     allow_uids: Vec<u32>,
+    max_level: u8,
     collector: Option<Collector>,
     watch: Watch,
     counts: Counts,
@@ -68,18 +70,20 @@ impl State {
 
 impl Segments {
     /// The pages tell `counts`.
-    pub(crate) fn new(patterns: Vec<String>, allow_uids: Vec<u32>, counts: Counts) -> Self {
+    pub(crate) fn new(config: &Config, counts: Counts) -> Self {
         let (watch, texts, gzip) = Default::default();
-        Self { patterns, allow_uids, collector: None, watch, counts, texts, gzip }
+        let Config { shm, allow_uids, max_level, .. } = config.clone();
+        Self { patterns: shm, allow_uids, max_level, collector: None, watch, counts, texts, gzip }
     }
 
-    /// Reads and encodes everything; blocking.
+    /// Reads and encodes families up to `level`, and up to the configured one; blocking.
     ///
     /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
-    pub(crate) fn collect(&mut self) -> Page {
+    pub(crate) fn collect(&mut self, level: u8) -> Page {
         let started = Instant::now();
         let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
         let mut collector = self.collector.take().unwrap_or_else(new);
+        collector.set_max_level(level.min(self.max_level));
         let mut text = self.texts.take();
         let found = found(collector.render(&mut text));
         self.collector = Some(collector);
@@ -167,9 +171,9 @@ mod tests {
 
     #[test]
     fn memory_of_pages_that_nobody_reads_is_used_again() {
-        let mut segments =
-            Segments::new(vec!["/nonexistent/segment".to_owned()], Vec::new(), Counts::default());
-        let mut text = || Arc::new(segments.collect()).text();
+        let config = Config { shm: vec!["/nonexistent/segment".to_owned()], ..Config::default() };
+        let mut segments = Segments::new(&config, Counts::default());
+        let mut text = || Arc::new(segments.collect(u8::MAX)).text();
         let (first, second) = (text(), text());
         assert_ne!(first.as_ptr(), second.as_ptr(), "the first is still there");
         let free = first.as_ptr();

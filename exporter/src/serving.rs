@@ -9,6 +9,6 @@ pub use crate::gzip::Gzip;
 pub use crate::http::{Answers, Body, PLAIN, exposition, plain, refusal, response};
 pub use crate::negotiate::{wants_gzip, weight};
 pub use crate::page::Page;
-pub use crate::scrape::{Collect, CollectionFailed, Scraper};
+pub use crate::scrape::{Collect, CollectUpTo, NoPage, Scraper};
 pub use crate::self_metrics::Count;
 pub use crate::server::{host, listen};

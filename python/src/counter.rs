@@ -40,6 +40,8 @@ pub(crate) struct Counter {
     /// Other amounts than whole ones: registered by the first.
     fraction: OnceLock<FloatCounter>,
     fractions: Option<(Family<FloatCounter>, Box<[String]>)>,
+    /// Whether both handles read the series' total: a segment has a number for each of them, other registries one.
+    has_one_number: bool,
 }
 
 impl Counter {
@@ -67,16 +69,18 @@ impl Class for Counter {
     {
         let wholes = registry.family::<dyn_metrics::Counter>(opts, names)?;
         let fractions = registry.family::<FloatCounter>(opts, names)?;
+        let has_one_number = registry.kind() != "shm";
         Ok(move |values: &[&str]| {
             let texts = values.iter().map(|value| (*value).to_owned()).collect();
             let fractions = Some((fractions.clone(), texts));
-            let counter = |whole| Self { whole: Some(whole), fraction: OnceLock::new(), fractions };
+            let counter =
+                |whole| Self { whole: Some(whole), fraction: OnceLock::new(), fractions, has_one_number };
             Made::of(&wholes, values, counter)
         })
     }
 
     fn without_series() -> Self {
-        Self { whole: None, fraction: OnceLock::new(), fractions: None }
+        Self { whole: None, fraction: OnceLock::new(), fractions: None, has_one_number: false }
     }
 }
 
@@ -115,7 +119,8 @@ impl Counter {
     fn value(slf: &Bound<'_, Self>) -> PyResult<f64> {
         let counter = slf.get();
         let Some(whole) = &counter.whole else { return Err(slf.as_super().get().has_labels(slf.py())) };
-        Ok(whole.value() as f64 + counter.fraction().value())
+        let fraction = counter.fraction().value();
+        Ok(if counter.has_one_number { fraction } else { whole.value() as f64 + fraction })
     }
 
     /// Counts exceptions of these types that leave a block or a function, which go on as they are.

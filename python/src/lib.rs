@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | `errors` | exceptions for what goes wrong |
 //! | `args` | texts, names and numbers from Python, checked |
-//! | `registry` | `Registry`: a segment, attached at the first metric |
+//! | `registry` | `Registry`: a segment, attached at the first metric, or what is used instead of one |
+//! | `hierarchy` | runtime, namespace, component, endpoint: registries that add labels |
 //! | `spec` | what constructors have in common: names, labels, options |
 //! | `metric` | `Metric`, the classes' base: `labels()`, construction, pickling |
 //! | `identity` | the cache in front of `labels()` |
@@ -28,6 +29,7 @@ mod composite;
 mod counter;
 mod errors;
 mod gauge;
+mod hierarchy;
 mod histogram;
 mod identity;
 mod info;
@@ -57,6 +59,7 @@ mod _native {
         lanes(module.py())?;
         module.add("REGISTRY", registry::Registry::root(module.py())?)?;
         module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
+        module.add_function(wrap_pyfunction!(registry::rebuild_below, module)?)?;
         module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)
     }
 }
@@ -64,6 +67,7 @@ mod _native {
 fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<metric::Metric>()?;
     module.add_class::<registry::Registry>()?;
+    hierarchy::classes(module)?;
     module.add_class::<counter::Counter>()?;
     module.add_class::<counter::IntCounter>()?;
     module.add_class::<counter::DurationCounter>()?;

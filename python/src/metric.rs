@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, PyClass};
 
-use crate::args::{Arguments, label_value};
+use crate::args::{Arguments, label_value, wrong_type};
 use crate::errors::{invalid_value, raise, shortened};
 use crate::identity::{Given, Identities};
 use crate::lane::Lane;
@@ -335,6 +335,18 @@ impl Metric {
         let given = labelnames.iter().zip(&values).map(|(name, value)| (name.as_str(), value.as_str()));
         let removed = registry.get().attached(py, Some(name))?.remove_of(opts, given);
         removed.map_err(|error| raise(py, &error, Some(name)))
+    }
+
+    /// As labels(), with the values in a list: the spelling of prometheus clients in other languages.
+    ///
+    /// >>> Counter("doc_listed", "Listed", ["model"]).with_label_values(["llama"]).inc()
+    fn with_label_values(&self, values: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = values.py();
+        if values.is_instance_of::<PyString>() {
+            return Err(wrong_type(self.name(), "label values", values, "a list of label values"));
+        }
+        let values = values.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        self.labels(&PyTuple::new(py, values)?, None)
     }
 
     /// The exposed name, with prefix, namespace, unit and ending.

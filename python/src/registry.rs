@@ -1,4 +1,4 @@
-//! Registries: a segment, attached at the first metric.
+//! Registries: a segment, attached at the first metric, or what is used instead of one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -30,21 +30,40 @@ use crate::snapshot;
 ///
 /// >>> registry = Registry(path=segment, role="worker")
 /// >>> registry.counter("doc_registry_requests", "Requests").inc()
-#[pyclass(frozen, module = "dyn_metrics")]
+#[pyclass(frozen, subclass, module = "dyn_metrics")]
 pub(crate) struct Registry {
     home: Arc<Home>,
+    /// All of it, with that of the home.
     prefix: String,
     labels: Vec<(String, String)>,
     attached: OnceLock<dyn_metrics::Registry>,
+    /// What it came from: an object, a method of that and its arguments; none where the home and its children suffice.
+    below: Option<Below>,
 }
 
-/// How a segment is opened, and the one that was.
+/// An object, a method of it and its arguments.
+pub(crate) type Below = (Py<PyAny>, &'static str, Py<PyTuple>);
+
+/// How a registry is opened, and the one that was.
 struct Home {
-    path: Option<PathBuf>,
-    set: Vec<Set>,
-    /// The options as they were given.
-    options: Option<Py<PyDict>>,
+    source: Source,
     opened: OnceLock<dyn_metrics::Registry>,
+}
+
+/// What a registry is opened from.
+enum Source {
+    Segment {
+        path: Option<PathBuf>,
+        set: Vec<Set>,
+        /// The options as they were given.
+        options: Option<Py<PyDict>>,
+    },
+    /// The process's own: `DYN_METRICS_REGISTRY` says what it is.
+    Root,
+    /// As `DYN_METRICS_REGISTRY` would name it.
+    Kind(String),
+    /// It was open before.
+    Given,
 }
 
 /// One option, put into a builder.
@@ -118,15 +137,31 @@ fn path_of(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
 }
 
 impl Registry {
-    fn with(path: Option<PathBuf>, set: Vec<Set>, options: Option<Py<PyDict>>) -> Self {
-        let home = Arc::new(Home { path, set, options, opened: OnceLock::new() });
-        Self { home, prefix: String::new(), labels: Vec::new(), attached: OnceLock::new() }
+    fn with(source: Source) -> Self {
+        let home = Arc::new(Home { source, opened: OnceLock::new() });
+        Self { home, prefix: String::new(), labels: Vec::new(), attached: OnceLock::new(), below: None }
+    }
+
+    /// One that is open, and came about by `below`.
+    pub(crate) fn given(registry: dyn_metrics::Registry, below: Below) -> Self {
+        Self {
+            prefix: registry.prefix().to_owned(),
+            labels: registry.labels().to_vec(),
+            home: Arc::new(Home { source: Source::Given, opened: OnceLock::from(registry.clone()) }),
+            attached: OnceLock::from(registry),
+            below: Some(below),
+        }
     }
 
     /// The registry that metrics without one belong to.
     pub(crate) fn root(py: Python<'_>) -> PyResult<&Py<Self>> {
         static ROOT: PyOnceLock<Py<Registry>> = PyOnceLock::new();
-        ROOT.get_or_try_init(py, || Py::new(py, Self::with(None, Vec::new(), None)))
+        ROOT.get_or_try_init(py, || Py::new(py, Self::with(Source::Root)))
+    }
+
+    /// What it came from, if that is another object.
+    pub(crate) fn below(&self) -> Option<&Below> {
+        self.below.as_ref()
     }
 
     /// What stands before every name.
@@ -195,10 +230,15 @@ impl Home {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let builder = Builder::default();
-        let builder = self.path.iter().fold(builder, |builder, path| builder.path(path));
-        let builder = self.set.iter().fold(builder, |builder, set| set(builder));
-        let opened = py.detach(|| builder.open())?;
+        let opened = py.detach(|| match &self.source {
+            Source::Root | Source::Given => dyn_metrics::Registry::root(),
+            Source::Kind(kind) => dyn_metrics::Registry::of_kind(kind),
+            Source::Segment { path, set, .. } => {
+                let builder = Builder::default();
+                let builder = path.iter().fold(builder, |builder, path| builder.path(path));
+                set.iter().fold(builder, |builder, set| set(builder)).open()
+            }
+        })?;
         // Of two threads one's: both lead to one segment.
         Ok(self.opened.get_or_init(|| opened))
     }
@@ -217,7 +257,75 @@ impl Registry {
                 set.push(option(&name, &value)?);
             }
         }
-        Ok(Self::with(path, set, options.map(|options| options.clone().unbind())))
+        let options = options.map(|options| options.clone().unbind());
+        Ok(Self::with(Source::Segment { path, set, options }))
+    }
+
+    /// A registry of the kind that DYN_METRICS_REGISTRY would name: "shm", "prometheus", "null", ...
+    ///
+    /// Metrics are made and updated in it as in any other. Errors: InvalidValueError for a kind that this build
+    /// doesn't have; as open().
+    ///
+    /// >>> nowhere = Registry.of_kind("null")
+    /// >>> nowhere.counter("doc_nowhere", "Counted by nobody").inc()
+    /// >>> nowhere.generate_latest()
+    /// b''
+    #[staticmethod]
+    fn of_kind<'py>(py: Python<'py>, kind: &str) -> PyResult<Bound<'py, Self>> {
+        Self::open(Bound::new(py, Self::with(Source::Kind(kind.to_owned())))?)
+    }
+
+    /// A registry whose updates go nowhere: names are checked, and nothing is counted.
+    ///
+    /// >>> Registry.null().gauge("doc_unseen", "Seen by nobody").set(1)
+    #[staticmethod]
+    fn null(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        Self::of_kind(py, "null")
+    }
+
+    /// What keeps the numbers: "shm" is a segment; see DYN_METRICS_REGISTRY. Attaches the process's own registry.
+    ///
+    /// Errors: as open().
+    #[getter]
+    fn kind(&self, py: Python<'_>) -> PyResult<String> {
+        match &self.home.source {
+            Source::Segment { .. } => Ok("shm".to_owned()),
+            _ => Ok(self.attached(py, None)?.kind().to_owned()),
+        }
+    }
+
+    /// Itself: what MetricsRegistry asks for.
+    #[getter]
+    fn registry(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// The same registry, of which only families up to this priority level, 0 (most important) to 255, are shown.
+    ///
+    /// Everything goes on being counted; the numbers of other families are not read. Errors: as open().
+    ///
+    /// >>> all_of_it = Registry(path=segment)
+    /// >>> all_of_it.counter("doc_retries", "Retries", level=2).inc()
+    /// >>> "doc_retries_total" in all_of_it.with_max_level(1).snapshot()
+    /// False
+    fn with_max_level(slf: &Bound<'_, Self>, level: u8) -> PyResult<Self> {
+        let py = slf.py();
+        let view = slf.get().attached(py, None)?.with_max_level(level);
+        let args = PyTuple::new(py, [level])?.unbind();
+        Ok(Self::given(view, (slf.clone().into_any().unbind(), "with_max_level", args)))
+    }
+
+    /// What is registered here and below as Prometheus text 0.0.4: names with the prefix, series with the labels.
+    ///
+    /// Other threads of Python go on meanwhile. Errors: InvalidValueError where a registry shows nothing; as open().
+    fn prometheus_format_str(&self, py: Python<'_>) -> PyResult<String> {
+        let attached = self.attached(py, None)?;
+        py.detach(|| attached.render()).map_err(|error| raise(py, &error, None))
+    }
+
+    /// As prometheus_format_str().
+    fn prometheus_metrics_fmt(&self, py: Python<'_>) -> PyResult<String> {
+        self.prometheus_format_str(py)
     }
 
     /// Attaches now instead of at the first metric; returns the registry itself.
@@ -237,14 +345,39 @@ impl Registry {
     /// >>> router.counter("doc_routed", "Requests routed").name
     /// 'dynamo_doc_routed_total'
     #[pyo3(signature = (prefix="", labels=None))]
-    fn child(&self, py: Python<'_>, prefix: &str, labels: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let prefix = self.prefix.clone() + prefix;
-        let mut all = self.labels.clone();
-        if let Some(labels) = labels {
-            all.extend(label_pairs(labels, "labels", &format!("{prefix}*"))?);
+    fn child(slf: &Bound<'_, Self>, prefix: &str, labels: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let (this, py) = (slf.get(), slf.py());
+        let full = this.prefix.clone() + prefix;
+        let own = labels.map(|labels| label_pairs(labels, "labels", &format!("{full}*"))).transpose()?;
+        let own = own.unwrap_or_default();
+        if matches!(this.home.source, Source::Given) {
+            // It knows which labels are not for users.
+            let pairs: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let made = this.attached(py, None)?.child(prefix, &pairs);
+            let args = (prefix, labels.map(|labels| labels.clone().unbind())).into_pyobject(py)?.unbind();
+            let below = (slf.clone().into_any().unbind(), "child", args);
+            return Ok(Self::given(made.map_err(|error| raise(py, &error, None))?, below));
         }
-        check_scope(&prefix, &all).map_err(|error| raise(py, &error, None))?;
-        Ok(Self { home: Arc::clone(&self.home), prefix, labels: all, attached: OnceLock::new() })
+        let all = this.labels.iter().cloned().chain(own).collect::<Vec<_>>();
+        check_scope(&full, &all).map_err(|error| raise(py, &error, None))?;
+        let home = Arc::clone(&this.home);
+        Ok(Self { home, prefix: full, labels: all, attached: OnceLock::new(), below: None })
+    }
+
+    /// Removes the series with this name, as it is exposed but for the prefix, and exactly these labels, beside the
+    /// registry's own; whether there was one. See `remove()` of metrics.
+    ///
+    /// Errors: InvalidValueError; SegmentError (an OSError); DynMetricsError where a registry can't remove.
+    ///
+    /// >>> registry = Registry(path=segment)
+    /// >>> registry.counter("doc_gone", "Jobs").inc()
+    /// >>> registry.remove("doc_gone_total")
+    /// True
+    #[pyo3(signature = (name, labels=None))]
+    fn remove(&self, py: Python<'_>, name: &str, labels: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let own = labels.map(|labels| label_pairs(labels, "labels", name)).transpose()?.unwrap_or_default();
+        let pairs: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.attached(py, Some(name))?.remove(name, &pairs).map_err(|error| raise(py, &error, Some(name)))
     }
 
     /// What stands before every name.
@@ -261,12 +394,16 @@ impl Registry {
         Ok(labels)
     }
 
-    /// The segment's path; absolute once it is attached.
+    /// The segment's path, absolute once it is attached; empty where there is no segment.
     #[getter]
     fn path(&self) -> PathBuf {
         match self.home.opened.get() {
             Some(opened) => opened.path().to_owned(),
-            None => self.home.path.clone().unwrap_or_else(default_path),
+            None => match &self.home.source {
+                Source::Segment { path, .. } => path.clone().unwrap_or_else(default_path),
+                Source::Root if is_shm(std::env::var_os("DYN_METRICS_REGISTRY")) => default_path(),
+                _ => PathBuf::new(),
+            },
         }
     }
 
@@ -380,14 +517,26 @@ impl Registry {
         Self::make(slf, "Composite", args, keywords)
     }
 
-    /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix.
+    /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix. Of another
+    /// registry what that shows.
     fn generate_latest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        snapshot::page(py, self.attached(py, None)?.path())
+        let attached = self.attached(py, None)?;
+        if attached.kind() == "shm" {
+            return snapshot::page(py, attached.path(), attached.max_level());
+        }
+        let home = self.home.opened(py).map_err(|error| raise(py, &error, None))?;
+        let text = py.detach(|| home.render()).map_err(|error| raise(py, &error, None))?;
+        Ok(PyBytes::new(py, text.as_bytes()))
     }
 
     /// The segment as plain dicts: all of it, whatever the prefix. See `dyn_metrics.snapshot`.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        snapshot::families(py, self.attached(py, None)?.path())
+        let attached = self.attached(py, None)?;
+        if attached.kind() != "shm" {
+            let text = format!("registry {}: it has no snapshot, only a segment has one", attached.kind());
+            return Err(invalid_value(py, text));
+        }
+        snapshot::families(py, attached.path(), attached.max_level())
     }
 
     /// The families of `snapshot()`, one after the other.
@@ -398,35 +547,70 @@ impl Registry {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let path = PyString::new(py, &self.path().to_string_lossy()).repr()?.to_string_lossy().into_owned();
         let Self { prefix, labels, .. } = self;
+        let home = match self.home.opened.get().map(dyn_metrics::Registry::kind) {
+            Some("shm") | None => format!("Registry({path})"),
+            Some(kind) => format!("Registry.of_kind({kind:?})"),
+        };
         if prefix.is_empty() && labels.is_empty() {
-            return Ok(format!("Registry({path})"));
+            return Ok(home);
         }
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name:?}: {value:?}")).collect();
-        Ok(format!("Registry({path}).child({prefix:?}, {{{}}})", labels.join(", ")))
+        Ok(format!("{home}.child({prefix:?}, {{{}}})", labels.join(", ")))
     }
 
     /// So that a registry may be handed to a process that was spawned: there it is opened again.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
-        let options = match &self.home.options {
+        let native = py.import("dyn_metrics._native")?;
+        if let Some((parent, method, args)) = &self.below {
+            let args = (parent.clone_ref(py), *method, args.clone_ref(py)).into_pyobject(py)?;
+            return Ok((native.getattr("rebuild_below")?, args));
+        }
+        let (path, options, kind) = match &self.home.source {
+            Source::Segment { path, options, .. } => (path.clone(), options.as_ref(), None),
+            Source::Kind(kind) => (None, None, Some(kind.as_str())),
+            Source::Root | Source::Given => (None, None, Some("")),
+        };
+        let options = match options {
             Some(options) => options.bind(py).copy()?,
             None => PyDict::new(py),
         };
         // Who made it anew did so once.
         let _ = options.del_item("fresh");
-        let rebuild = py.import("dyn_metrics._native")?.getattr("rebuild_registry")?;
-        let path = self.home.path.clone();
-        Ok((rebuild, (path, options, &self.prefix, self.labels(py)?).into_pyobject(py)?))
+        let args = (path, options, &self.prefix, self.labels(py)?, kind).into_pyobject(py)?;
+        Ok((native.getattr("rebuild_registry")?, args))
     }
+}
+
+/// Whether `DYN_METRICS_REGISTRY` says that the process's own registry is a segment.
+fn is_shm(kind: Option<std::ffi::OsString>) -> bool {
+    kind.is_none_or(|kind| kind.is_empty() || kind == "shm")
+}
+
+/// Makes a registry anew that came from another object; what pickled ones call.
+#[pyfunction]
+pub(crate) fn rebuild_below<'py>(
+    parent: &Bound<'py, PyAny>,
+    method: &str,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    parent.call_method1(method, args)
 }
 
 /// Makes a registry anew; what pickled ones call.
 #[pyfunction]
+#[pyo3(signature = (path, options, prefix, labels, kind=None))]
 pub(crate) fn rebuild_registry<'py>(
     py: Python<'py>,
     path: Option<&Bound<'py, PyAny>>,
     options: &Bound<'py, PyDict>,
     prefix: &str,
     labels: &Bound<'py, PyDict>,
+    kind: Option<&str>,
 ) -> PyResult<Registry> {
-    Registry::py_new(path, Some(options))?.child(py, prefix, Some(labels.as_any()))
+    let home = match kind {
+        None => Bound::new(py, Registry::py_new(path, Some(options))?)?,
+        Some("") => Registry::root(py)?.clone_ref(py).into_bound(py),
+        Some(kind) => Registry::of_kind(py, kind)?,
+    };
+    Registry::child(&home, prefix, Some(labels.as_any()))
 }

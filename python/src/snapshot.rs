@@ -8,8 +8,8 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::errors;
 
-fn collector(path: &Path) -> Collector {
-    Collector::new(&[path.to_string_lossy().into_owned()])
+fn collector(path: &Path, max_level: u8) -> Collector {
+    Collector::new(&[path.to_string_lossy().into_owned()]).max_level(max_level)
 }
 
 fn served(py: Python<'_>, segments: usize, path: &Path) -> PyResult<()> {
@@ -22,16 +22,16 @@ fn served(py: Python<'_>, segments: usize, path: &Path) -> PyResult<()> {
 }
 
 /// The segment as Prometheus text. Other threads of Python go on meanwhile.
-pub(crate) fn page<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn page<'py>(py: Python<'py>, path: &Path, max_level: u8) -> PyResult<Bound<'py, PyBytes>> {
     let mut page = Vec::new();
-    let report = py.detach(|| collector(path).render(&mut page));
+    let report = py.detach(|| collector(path, max_level).render(&mut page));
     served(py, report.stats.segments, path)?;
     Ok(PyBytes::new(py, &page))
 }
 
 /// The segment as dicts: from each family's name to what it is. Other threads of Python go on while it is read.
-pub(crate) fn families<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> {
-    let snapshot = py.detach(|| collector(path).collect());
+pub(crate) fn families<'py>(py: Python<'py>, path: &Path, max_level: u8) -> PyResult<Bound<'py, PyDict>> {
+    let snapshot = py.detach(|| collector(path, max_level).collect());
     served(py, snapshot.stats.segments, path)?;
     let families = PyDict::new(py);
     for found in &snapshot.families {

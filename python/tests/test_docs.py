@@ -5,10 +5,13 @@ import os
 import types
 from pathlib import Path
 
+from conftest import run
+
 import dyn_metrics
 from dyn_metrics import _native, errors
 
 README = Path(__file__).parent.parent / "README.md"
+REGISTRIES = Path(__file__).parents[2] / "docs" / "REGISTRIES.md"
 
 
 def globals_(directory: Path) -> dict[str, object]:
@@ -46,3 +49,13 @@ def test_the_examples_in_the_readme_run(directory: Path) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
+
+
+def test_the_code_in_the_page_about_registries_runs(directory: Path) -> None:
+    if not REGISTRIES.exists():
+        return  # of a source distribution, which has no such page
+    blocks = [part.split("```")[0] for part in REGISTRIES.read_text().split("```python\n")[1:]]
+    assert len(blocks) >= 2
+    found = run("\n".join(blocks) + "\nprint(names, runtime.prometheus_format_str())", DYN_METRICS_SHM=str(directory / "segment"))
+    assert "['router_requests_total', 'router_latency_seconds']" in found
+    assert 'dynamo_requests_total{component="backend",endpoint="generate",model="llama",namespace="prod"} 1\n' in found

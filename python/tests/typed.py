@@ -43,3 +43,23 @@ IntCounter("i", "h").inc(1.5)  # type: ignore[arg-type]
 Gauge("g", "h", multiprocess_mode="most")  # type: ignore[arg-type]
 Counter("c")  # type: ignore[call-arg]
 Counter("c", "h", buckets=[1])  # type: ignore[call-arg]
+
+
+class Typed(dyn_metrics.Metrics, prefix="typed_"):
+    requests = dyn_metrics.counter("requests_total", "Requests", labels=["model"])
+    phase = dyn_metrics.enum("phase", "Phase", states=["a", "b"])
+
+
+class Service(dyn_metrics.MetricsRegistry):
+    registry = Registry.null()
+
+
+typed = Typed(dyn_metrics.DistributedRuntime(registry).namespace("n").component("c"))
+Typed(Service())
+assert_type(typed.requests.labels("m"), Counter)
+assert_type(typed.phase.value(), str | None)
+assert_type(Service().create_intgauge("g", "h", {"a": "b"}), dyn_metrics.IntGauge)
+assert_type(registry.create_histogram_vec("h", "h", ["a"], buckets=[1.0]).with_label_values(["x"]), Histogram)
+assert_type([one.name for one in Typed.declared()], list[str])
+typed.requests.observe(1)  # type: ignore[attr-defined]
+registry.create_counter("c", "h", ["a"])  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ mod chosen;
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
+use std::ops::Range;
 
 use dyn_metrics_layout::Representation;
 use dyn_metrics_layout::error::Error as Fault;
@@ -55,6 +56,8 @@ struct Watched {
     number: u32,
     /// A bit for each representation of which cells may come: not where there are some, or can't be any.
     open: u8,
+    /// Its family's.
+    level: u8,
 }
 
 #[derive(Debug)]
@@ -98,18 +101,28 @@ enum Block {
 
 impl Extents {
     /// Looks for removed series, new cells, new blocks, and holes that were filled.
+    ///
+    /// Series of families above `level` are looked at only when another one shows something new: cells of a removed
+    /// series, which nobody has asked for since, may have become another's.
     pub(crate) fn refresh(
         &mut self,
         source: Source<'_>,
         catalog: &mut Catalog,
         taken: &mut Ranges,
         log: &mut SkipLog,
+        level: u8,
     ) {
         self.watch_new(catalog);
         let mut watched = mem::take(&mut self.watched);
-        let mut removed = false;
         let words = source.view().words(0, (source.map.len() / 8) as usize).unwrap_or_default();
-        for run in watched.chunks_mut(RUN) {
+        let is_idle = level < u8::MAX
+            && watched.iter().filter(|series| series.level <= level).all(|series| series.news(words) == 0);
+        let (mut looked_at, mut idle) = (&mut watched, Vec::new());
+        if is_idle {
+            looked_at = &mut idle;
+        }
+        let mut removed = false;
+        for run in looked_at.chunks_mut(RUN) {
             // Nearly always nothing has happened: one branch for a whole run, which memory answers together.
             if run.iter().fold(0, |any, series| any | series.news(words)) != 0 {
                 for series in run.iter_mut().filter(|series| series.news(words) != 0) {
@@ -135,7 +148,8 @@ impl Extents {
             let word = u32::try_from(state_offset(series.offset) / 8).unwrap_or(u32::MAX);
             let has_cells = catalog.families[series.family].cell_words() > 0;
             let open = if has_cells { (1 << Representation::COUNT) - 1 } else { 0 };
-            self.watched.push(Watched { word, number: number as u32, open });
+            let level = catalog.families[series.family].level;
+            self.watched.push(Watched { word, number: number as u32, open, level });
         }
         self.known = catalog.series.len();
         // In this order memory is fastest.
@@ -292,17 +306,21 @@ impl Extents {
         });
     }
 
-    /// Adds up the words of all blocks that are there. What belongs to no series is left as it comes.
-    pub(crate) fn sum(&self, source: Source<'_>, sums: &mut Vec<u64>) {
+    /// Adds up these words, which ascend, of all blocks that are there, or all words; the sums of others stay as they
+    /// are. What belongs to no series is left as it comes.
+    pub(crate) fn sum(&self, source: Source<'_>, sums: &mut Vec<u64>, words: Option<&[Range<usize>]>) {
         sums.resize(self.list.last().map_or(0, |last| last.start + last.words as usize), 0);
         for extent in &self.list {
-            let Uses { floats, has_integers, end, .. } = &extent.uses;
-            let sums = &mut sums[extent.start..extent.start + end];
-            if *has_integers {
-                sums::add_integers(extent.words_of_blocks(source, 0, *end), sums);
-            }
-            if !floats.is_empty() {
-                sums::add_floats(extent.words_of_blocks(source, 0, *end), floats, sums);
+            let all = extent.start..extent.start + extent.uses.end;
+            let wanted = match words {
+                None => std::slice::from_ref(&all),
+                Some(words) => {
+                    let words = &words[words.partition_point(|range| range.end <= all.start)..];
+                    &words[..words.partition_point(|range| range.start < all.end)]
+                }
+            };
+            if !wanted.is_empty() {
+                extent.sum(source, &mut sums[all.clone()], wanted);
             }
         }
     }
@@ -341,6 +359,26 @@ impl Uses {
 }
 
 impl ExtentEntry {
+    /// Adds up those of its words that are among `words`, into `sums`, which are of all that are used.
+    fn sum(&self, source: Source<'_>, sums: &mut [u64], words: &[Range<usize>]) {
+        let Uses { floats, has_integers, end, .. } = &self.uses;
+        for range in words {
+            // It may have begun in the extent before, and go on in the next one.
+            let own = range.start.saturating_sub(self.start)..(range.end - self.start).min(*end);
+            if *has_integers {
+                sums::add_integers(
+                    self.words_of_blocks(source, own.start, own.len()),
+                    &mut sums[own.clone()],
+                );
+            }
+            let at = |word: usize| floats.partition_point(|float| (*float as usize) < word);
+            let floats = &floats[at(own.start)..at(own.end)];
+            if !floats.is_empty() {
+                sums::add_floats(self.words_of_blocks(source, 0, *end), floats, sums);
+            }
+        }
+    }
+
     /// Reads and checks the extent at `offset`; returns also the offset of its shared block.
     fn read(source: Source<'_>, offset: u64, start: usize, taken: &mut Ranges) -> Result<(Self, u64), Fault> {
         let mut bytes = [0; 40];

@@ -14,6 +14,7 @@ use crate::encode::text::Page;
 use crate::error::{Error, Result};
 use crate::file::{FileId, Stat};
 use crate::left_out::{LeftOut, LeftOutReason};
+use crate::levels::Levels;
 use crate::merge::Plan;
 use crate::report;
 use crate::segment::{Reading, Segment};
@@ -50,6 +51,9 @@ pub struct Collector {
     opened: u64,
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
+    levels: Levels,
+    /// Level of the least important families that are shown.
+    max_level: u8,
     scratch: Scratch,
 }
 
@@ -118,6 +122,8 @@ impl Collector {
             opened: 0,
             plan: Plan::default(),
             plan_of: Vec::new(),
+            levels: Levels::default(),
+            max_level: u8::MAX,
             scratch: Scratch::default(),
         }
     }
@@ -129,6 +135,22 @@ impl Collector {
     pub fn allow_uids(mut self, uids: &[u32]) -> Self {
         self.allowed.extend(uids);
         self
+    }
+
+    /// Shows families up to this priority level alone, 0 to 255; all unless given. See [`Self::set_max_level`].
+    #[must_use]
+    pub fn max_level(mut self, level: u8) -> Self {
+        self.set_max_level(level);
+        self
+    }
+
+    /// From the next collection on shows families up to this priority level alone: 0 is the most important. A family's
+    /// level is what was registered first.
+    ///
+    /// Cost: the numbers of other families are not read. What is registered is followed all the same, and whatever the
+    /// level is, [`Report`] tells of everything.
+    pub fn set_max_level(&mut self, level: u8) {
+        self.max_level = level;
     }
 
     /// Looks for segments anew and reads everything.
@@ -291,8 +313,10 @@ impl Collector {
     /// Reads what is new in each segment; segments that can't be read any more, and unlinked ones without
     /// processes, are let go.
     fn refresh(&mut self, failures: &mut Vec<Failure>) {
+        // Of several segments another may say that a family is more important than it says itself.
+        let level = if self.followed.len() == 1 { self.max_level } else { u8::MAX };
         let Self { clock, followed, shrunk, opened, .. } = self;
-        followed.retain_mut(|followed| match followed.refresh(clock.as_ref(), opened) {
+        followed.retain_mut(|followed| match followed.refresh(clock.as_ref(), opened, level) {
             Ok(()) => followed.place != Place::Unlinked || followed.segment.is_in_use(),
             Err(error) => {
                 failures.push(followed.failure(error, shrunk));
@@ -369,13 +393,15 @@ impl Collector {
             sink.restart();
             let key = self.version();
             let groups = self.group_numbers();
-            let mut readings: Vec<Reading<'_>> =
-                self.followed.iter_mut().map(|followed| followed.segment.reading()).collect();
             if key != self.plan_of {
-                self.plan = Plan::new(&mut readings);
+                self.plan = Plan::new(&mut readings(&mut self.followed));
                 self.plan_of = key;
+                self.levels.clear();
             }
-            let samples = values::read(&mut self.plan, &mut readings, &groups, &mut self.scratch, sink);
+            self.sum();
+            let mut readings = readings(&mut self.followed);
+            let samples =
+                values::read(&mut self.plan, self.max_level, &mut readings, &groups, &mut self.scratch, sink);
             let Self { clock, followed, shrunk, opened, .. } = self;
             let mut is_intact = true;
             followed.retain_mut(|followed| {
@@ -399,6 +425,15 @@ impl Collector {
         self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect()
     }
 
+    /// Reads the totals of the families that are shown.
+    fn sum(&mut self) {
+        let catalogs: Vec<_> = self.followed.iter().map(|followed| &followed.segment.catalog).collect();
+        let words = self.levels.words(&self.plan, &catalogs, self.max_level);
+        for (number, followed) in self.followed.iter_mut().enumerate() {
+            followed.segment.sum(words.map(|words| words[number].as_slice()));
+        }
+    }
+
     /// For each segment a number that those of the same name share.
     pub(crate) fn group_numbers(&self) -> Vec<usize> {
         let mut numbers = BTreeMap::new();
@@ -410,14 +445,19 @@ impl Collector {
     }
 }
 
+/// What a pass over these segments reads.
+fn readings(followed: &mut [Followed]) -> Vec<Reading<'_>> {
+    followed.iter_mut().map(|followed| followed.segment.reading()).collect()
+}
+
 impl Followed {
     pub(crate) const fn rank(&self) -> usize {
         self.rank
     }
 
     /// Reads what is new; of a file that was truncated what is left, as of another file.
-    fn refresh(&mut self, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {
-        self.segment.refresh(clock).or_else(|error| self.start_again(error, clock, opened))
+    fn refresh(&mut self, clock: &dyn Fn() -> Instant, opened: &mut u64, level: u8) -> Result<()> {
+        self.segment.refresh(clock, level).or_else(|error| self.start_again(error, clock, opened))
     }
 
     fn start_again(&mut self, error: Error, clock: &dyn Fn() -> Instant, opened: &mut u64) -> Result<()> {

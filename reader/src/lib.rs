@@ -69,6 +69,7 @@ mod gauges;
 mod inspect;
 mod labels;
 mod left_out;
+mod levels;
 mod map;
 mod merge;
 mod permission;

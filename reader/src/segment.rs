@@ -1,5 +1,6 @@
 //! One segment, followed across collections.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -113,11 +114,12 @@ impl Segment {
         again.log = std::mem::take(&mut self.log);
         again.note_truncation(&shrank);
         *self = again;
-        self.refresh(clock).map_err(|_| shrank)
+        self.refresh(clock, u8::MAX).map_err(|_| shrank)
     }
 
-    /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables.
-    pub(crate) fn refresh(&mut self, clock: &dyn Fn() -> Instant) -> Result<()> {
+    /// Checks that the file is what it was, maps what it has grown by, and reads what is new in its tables; of series
+    /// of families above `level` not what has become of them.
+    pub(crate) fn refresh(&mut self, clock: &dyn Fn() -> Instant, level: u8) -> Result<()> {
         self.check_intact()?;
         let len = self.file.len()?;
         if len > self.map.len() {
@@ -127,7 +129,7 @@ impl Segment {
         let source = Source { file: &self.file, map: &self.map };
         self.processes.refresh(source, clock());
         self.catalog.refresh(source, &mut self.taken, &mut self.log);
-        self.extents.refresh(source, &mut self.catalog, &mut self.taken, &mut self.log);
+        self.extents.refresh(source, &mut self.catalog, &mut self.taken, &mut self.log, level);
         Ok(())
     }
 
@@ -174,12 +176,16 @@ impl Segment {
         }
     }
 
-    /// Everything that one pass of reading values needs; totals are read here.
+    /// Reads totals: these words, or all.
+    pub(crate) fn sum(&mut self, words: Option<&[Range<usize>]>) {
+        let source = Source { file: &self.file, map: &self.map };
+        self.extents.sum(source, &mut self.sums, words);
+    }
+
+    /// Everything that one pass of reading values needs; totals are as [`Self::sum`] found them.
     pub(crate) fn reading(&mut self) -> Reading<'_> {
-        let Self { file, map, catalog, extents, sums, processes, log, .. } = self;
-        let source = Source { file, map };
-        extents.sum(source, sums);
-        Reading { source, catalog, processes, sums, log }
+        let Self { file, map, catalog, sums, processes, log, .. } = self;
+        Reading { source: Source { file, map }, catalog, processes, sums, log }
     }
 
     /// Takes note of what [`Self::glance`] compares with; before a look, so that none of what comes meanwhile is missed.

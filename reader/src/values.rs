@@ -37,10 +37,11 @@ pub(crate) struct Scratch {
     buckets: Vec<u64>,
 }
 
-/// Reads every family of `plan` and returns the number of samples; `groups[i]` says to which name the segment
-/// of `readings[i]` belongs.
+/// Reads the families of `plan` up to `level` and returns the number of samples; `groups[i]` says to which name the
+/// segment of `readings[i]` belongs.
 pub(crate) fn read(
     plan: &mut Plan,
+    level: u8,
     readings: &mut [Reading<'_>],
     groups: &[usize],
     scratch: &mut Scratch,
@@ -51,6 +52,9 @@ pub(crate) fn read(
         let (segment, number) = planned.describes;
         let catalog = readings[segment].catalog;
         let family = &catalog.families[number];
+        if family.level > level {
+            continue;
+        }
         count += if !family.kind.is_per_process() {
             totals(family, planned, readings, &mut scratch.buckets, sink.family(family, &planned.series));
             planned.series.list.len()

@@ -15,6 +15,8 @@ use dyn_metrics::{
 use dyn_metrics_tests::otlp::Receiver;
 use dyn_metrics_tests::plugins;
 
+use dyn_metrics_tests::servers::{Exporter, get, program};
+
 /// A component as people write them: nothing in it says what keeps its numbers.
 struct Component {
     requests: Family<FloatCounter>,
@@ -405,6 +407,53 @@ fn a_prefix_of_the_prometheus_registry_shows_where_it_is_gathered() {
     let registry = Registry::with_backend(Arc::new(Prometheus::new(theirs)));
     registry.create_intcounter("c_total", "", &[]).unwrap().inc();
     assert_eq!(samples(&registry.render().unwrap()), ["app_c_total 1"]);
+}
+
+#[test]
+fn a_threshold_shows_the_same_families_of_every_registry_and_all_go_on_counting() {
+    let (_directory, shm) = segment();
+    let prometheus = Registry::with_backend(Arc::new(Prometheus::new(prometheus::Registry::new())));
+    for registry in [shm, prometheus, Fake::new().registry()] {
+        let child = registry.with_max_level(4).child("a_", &[("zone", "1")]).unwrap();
+        assert_eq!((child.max_level(), registry.max_level()), (4, 255));
+        for level in [0, 4, 5, 255] {
+            let opts = Opts::new(&format!("level_{level}_total"), "").level(level);
+            child.create::<Counter>(&opts).unwrap().inc_by(u64::from(level) + 1);
+        }
+        let line = |level: u64| format!("a_level_{level}_total{{zone=\"1\"}} {}", level + 1);
+        let lines = |levels: &[u64]| levels.iter().map(|level| line(*level)).collect::<Vec<_>>();
+        let shown = |text: String| {
+            let ours = |line: &&str| line.starts_with("a_");
+            text.lines().filter(ours).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let of_level = |level| shown(registry.with_max_level(level).render().unwrap());
+        assert_eq!(shown(child.render().unwrap()), lines(&[0, 4]), "{}", registry.kind());
+        assert_eq!(of_level(0), lines(&[0]), "{}", registry.kind());
+        assert_eq!(of_level(254), lines(&[0, 4, 5]), "{}", registry.kind());
+        assert_eq!(shown(registry.render().unwrap()), lines(&[0, 255, 4, 5]), "{}", registry.kind());
+    }
+}
+
+#[test]
+fn the_exporter_serves_up_to_its_level_and_a_scrape_may_ask_for_less() {
+    let (_directory, shm) = segment();
+    for level in [0, 1, 2] {
+        let opts = Opts::new(&format!("level_{level}_total"), "").level(level);
+        shm.create::<Counter>(&opts).unwrap().inc();
+    }
+    let mut command = Command::new(program("dyn-metrics-exporter"));
+    command.args(["--level", "1"]);
+    let exporter = Exporter::start_by(command, &[&shm.path().to_string_lossy()]);
+    let shown = |query: &str| {
+        let (status, page) = get(exporter.address, &format!("/metrics{query}")).unwrap();
+        let found = (0..3).filter(|level| page.contains(&format!("\nlevel_{level}_total 1\n"))).count();
+        (status, found)
+    };
+    for (query, expected) in [("", 2), ("?level=0", 1), ("?level=1", 2), ("?level=255", 2)] {
+        assert_eq!(shown(query), (200, expected), "{query}");
+    }
+    assert_eq!(shown("?level=high"), (400, 0));
+    exporter.end();
 }
 
 /// The process's own registry; run by the test below.

@@ -57,6 +57,7 @@ mod prometheus;
 #[cfg(feature = "render")]
 mod text;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,20 +227,22 @@ pub struct Descriptor {
     pub max_series: u32,
 }
 
-/// Which part of a registry is shown: what a child of it could have registered.
+/// Which part of a registry is shown: what a child of it could have registered, up to a priority level.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     pub(crate) prefix: String,
     pub(crate) labels: Vec<(String, String)>,
     /// Labels that levels of a hierarchy add, and nobody else.
     pub(crate) reserved: Vec<String>,
+    /// Families that are not shown, because of their priority levels.
+    pub(crate) hidden: BTreeSet<String>,
 }
 
 impl Selection {
     /// Whether that is everything.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.prefix.is_empty() && self.labels.is_empty()
+        self.prefix.is_empty() && self.labels.is_empty() && self.hidden.is_empty()
     }
 
     /// Whether a series of this name and labels, in any order, is in it; the one that stands for all beyond a limit is.
@@ -249,7 +252,7 @@ impl Selection {
             own.0 == *name && (own.1 == *value || value == OVERFLOW)
         };
         let has = |own| labels.iter().any(|label| is_ours(own, label));
-        name.starts_with(&self.prefix) && self.labels.iter().all(has)
+        name.starts_with(&self.prefix) && !self.hidden.contains(name) && self.labels.iter().all(has)
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod series;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dyn_metrics_layout::name::{MAX_NAME, clash, clash_candidates};
@@ -77,6 +77,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Foreign {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
         Self { backend, families: Mutex::default() }
+    }
+
+    /// Names of the families above a priority level.
+    pub(crate) fn above(&self, level: u8) -> BTreeSet<String> {
+        let families = locked(&self.families);
+        families.values().filter(|family| family.level > level).map(|family| family.name.clone()).collect()
     }
 
     /// Finds or registers the family that `opts` describes, already checked.

@@ -59,6 +59,8 @@ enum Home {
 pub struct Registry {
     home: Home,
     scope: Arc<Selection>,
+    /// Level of the least important families that [`Self::render`] shows.
+    max_level: u8,
 }
 
 impl std::fmt::Debug for Registry {
@@ -106,7 +108,7 @@ impl Registry {
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
         let home = Home::Segment(Arc::new(Followed { options, current }));
-        Ok(Self { home, scope: Arc::default() })
+        Ok(Self { home, scope: Arc::default(), max_level: u8::MAX })
     }
 
     /// A registry whose series are kept by `backend`, and by no segment.
@@ -116,7 +118,8 @@ impl Registry {
     /// as a segment's handles do.
     #[must_use]
     pub fn with_backend(backend: Arc<dyn Backend>) -> Self {
-        Self { home: Home::Foreign(Arc::new(Foreign::new(backend))), scope: Arc::default() }
+        let home = Home::Foreign(Arc::new(Foreign::new(backend)));
+        Self { home, scope: Arc::default(), max_level: u8::MAX }
     }
 
     /// A registry whose updates go nowhere, at the cost of a comparison.
@@ -232,7 +235,34 @@ impl Registry {
             }
             scope.labels.push(((*label).to_owned(), (*value).to_owned()));
         }
-        Ok(Self { home: self.home.clone(), scope: Arc::new(scope) })
+        Ok(Self { home: self.home.clone(), scope: Arc::new(scope), max_level: self.max_level })
+    }
+
+    /// The same registry, of which [`Self::render`] shows families up to this priority level: see [`Opts::level`].
+    ///
+    /// Its children are the same. Everything goes on being registered and counted as ever; so wide collection can be
+    /// reported selectively, and others report more. In a segment the numbers of other families are not read.
+    ///
+    /// ```
+    /// # use dyn_metrics::{Counter, Opts, Registry, testing::Fake};
+    /// let registry = Fake::new().registry();
+    /// registry.counter("requests_total", "Requests")?.inc();
+    /// registry.create::<Counter>(&Opts::new("retries_total", "Retries").level(2))?.inc();
+    /// # #[cfg(feature = "render")]
+    /// assert!(!registry.with_max_level(1).render()?.contains("retries_total"));
+    /// # #[cfg(feature = "render")]
+    /// assert!(registry.render()?.contains("retries_total 1"));
+    /// # Ok::<(), dyn_metrics::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_max_level(&self, level: u8) -> Self {
+        Self { max_level: level, ..self.clone() }
+    }
+
+    /// Level of the least important families that [`Self::render`] shows; 255 unless given.
+    #[must_use]
+    pub const fn max_level(&self) -> u8 {
+        self.max_level
     }
 
     fn reserves(&self, label: &str) -> bool {

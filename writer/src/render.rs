@@ -22,7 +22,7 @@ impl Registry {
     /// Everything that is registered, as Prometheus text 0.0.4; of a [child](Self::child) what it or a child of it
     /// could have registered: names with its prefix, series with its labels.
     ///
-    /// A segment is read as the exporter reads it: with what other processes count, and, unless this is a child,
+    /// Up to [`Self::max_level`]. A segment is read as the exporter reads it: with what other processes count, and, unless this is a child,
     /// with its metrics about itself. Cost: the segment is mapped and read anew; the exporter does less for each
     /// scrape.
     ///
@@ -31,7 +31,12 @@ impl Registry {
     /// is off; what the back end says.
     pub fn render(&self) -> Result<String> {
         match self.foreign() {
-            Ok(foreign) => foreign.backend.render(self.selection()),
+            Ok(foreign) if self.max_level() == u8::MAX => foreign.backend.render(self.selection()),
+            Ok(foreign) => {
+                let mut shown = self.selection().clone();
+                shown.hidden = foreign.above(self.max_level());
+                foreign.backend.render(&shown)
+            }
             Err(_) => self.render_segment(),
         }
     }
@@ -45,7 +50,8 @@ impl Registry {
     fn render_segment(&self) -> Result<String> {
         use dyn_metrics_reader::Collector;
         self.segment()?; // so that there is one, also after somebody has removed it
-        let mut collector = Collector::new(&[self.path().to_string_lossy().into_owned()]);
+        let mut collector =
+            Collector::new(&[self.path().to_string_lossy().into_owned()]).max_level(self.max_level());
         let (selection, mut text) = (self.selection(), Vec::new());
         if selection.is_all() {
             collector.render(&mut text);

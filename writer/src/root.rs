@@ -48,7 +48,11 @@ impl Registry {
         Self::of_kind(&value.to_string_lossy())
     }
 
-    fn of_kind(kind: &str) -> Result<Self> {
+    /// As [`Self::from_env`], of the kind that `kind` names instead of the variable.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_kind(kind: &str) -> Result<Self> {
         match kind {
             "" | "shm" => Self::open(),
             "null" => Ok(Self::null()),

@@ -13,6 +13,10 @@ pub struct Filter {
     /// Show series that have this label; may be repeated, all of them are needed
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
+
+    /// Show families up to this priority level, 0 (most important) to 255
+    #[arg(long, value_name = "N")]
+    level: Option<u8>,
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -25,12 +29,13 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 impl Filter {
     /// Whether there is any condition.
     pub fn is_set(&self) -> bool {
-        !self.family.is_empty() || !self.label.is_empty()
+        !self.family.is_empty() || !self.label.is_empty() || self.level.is_some()
     }
 
     /// Drops what is not wanted, and families of which no series remains.
     pub fn apply(&self, snapshot: &mut Snapshot) {
-        snapshot.families.retain(|family| self.wants_family(&family.name));
+        let is_wanted_level = |level| self.level.is_none_or(|most| level <= most);
+        snapshot.families.retain(|family| self.wants_family(&family.name) && is_wanted_level(family.level));
         if self.label.is_empty() {
             return;
         }
@@ -101,6 +106,8 @@ mod tests {
             (["--label", "model"], "expected NAME=VALUE"),
             (["--label", "=x"], "expected NAME=VALUE"),
             (["--family", "a["], "invalid value 'a['"),
+            (["--level", "256"], "256 is not in 0..=255"),
+            (["--level", "low"], "invalid value 'low'"),
         ] {
             let error = Cli::try_parse_from(["dump"].iter().chain(&args)).unwrap_err().to_string();
             assert!(error.contains(expected), "{args:?}: {error}");

@@ -12,6 +12,14 @@
 
 namespace dyn_metrics {
 
+namespace detail {
+// A text of the library's, freed at the end.
+struct Freed {
+  char* text;
+  ~Freed() { ::dynm_free(text); }
+};
+}  // namespace detail
+
 /// A segment, or a part of one with a prefix and labels: where metrics are registered.
 ///
 ///     auto registry = Registry::root().child("engine_", {{"model", "llama"}});
@@ -63,6 +71,33 @@ class Registry {
     });
   }
 
+  /// A registry of a kind that the environment's DYN_METRICS_REGISTRY may name: "shm" is a segment, "null" nothing,
+  /// "prometheus" this process's memory. Components are the same whatever the kind.
+  ///
+  /// Guarantees, Threads, Signals, Cost: as try_root(); the same kind gives the same registry. Errors: DYNM_OPTION (the
+  /// library doesn't have the kind), and as there.
+  static Result<Registry> try_of_kind(std::string_view kind) noexcept {
+    return opened([=](const dynm_registry** raw) {
+      return detail::Failure::of(::dynm_registry_of_kind(std::string(kind).c_str(), raw));
+    });
+  }
+  /// The same, of the kind that the environment names; without it a segment.
+  static Result<Registry> try_from_env() noexcept {
+    return opened([](const dynm_registry** raw) { return detail::Failure::of(::dynm_registry_of_kind(nullptr, raw)); });
+  }
+  /// A registry whose updates go nowhere: names are checked, and nothing is counted.
+  static Result<Registry> try_null() noexcept { return try_of_kind("null"); }
+
+  /// The same registry, of which only families up to this priority level, 0 (most important) to 255, are rendered and
+  /// visited. Everything goes on being counted. Errors: DYNM_OPTION, DYNM_NULL.
+  Result<Registry> try_with_max_level(std::uint32_t level) const noexcept {
+    return opened(
+        [&](const dynm_registry** raw) {
+          return detail::Failure::of(::dynm_registry_with_max_level(this->raw(), level, raw));
+        },
+        opening_);
+  }
+
   /// A registry of the same segment that puts `prefix` before every name and `labels` on every series.
   ///
   /// Prefixes are written as they shall stand in the name ("engine_"). The parent's prefix and labels come first; what
@@ -86,6 +121,10 @@ class Registry {
 #if DYN_METRICS_EXCEPTIONS
   /// As the try_ functions. Errors: as there, thrown.
   static Registry root() { return try_root().or_throw(); }
+  static Registry of_kind(std::string_view kind) { return try_of_kind(kind).or_throw(); }
+  static Registry from_env() { return try_from_env().or_throw(); }
+  static Registry null() { return try_null().or_throw(); }
+  Registry with_max_level(std::uint32_t level) const { return try_with_max_level(level).or_throw(); }
   static Registry open(const SegmentOptions& options) { return try_open(options).or_throw(); }
   static Registry open(std::string_view path) { return try_open(path).or_throw(); }
   Registry child(std::string_view prefix, const std::vector<Label>& labels = {}) const {
@@ -95,7 +134,10 @@ class Registry {
 
   // ---- What it is ----
 
-  /// The segment's path, absolute; empty of a registry that refuses everything. Guarantees: stays valid, here and
+  /// What keeps the numbers: "shm" for a segment, "null" for nothing, ...; empty of a registry that refuses everything.
+  /// Guarantees: stays valid, here and below. Threads, signals: any. Errors: none.
+  std::string_view kind() const noexcept { return ::dynm_registry_kind(raw()); }
+  /// The segment's path, absolute; empty of a registry that is none or refuses everything. Guarantees: stays valid, here and
   /// below. Threads, signals: any. Errors: none.
   std::string_view path() const noexcept { return describe().path; }
   /// What stands before every name.
@@ -239,7 +281,116 @@ class Registry {
   }
 #endif
 
+// What the interface of the seeds calls it: one series with labels, and the family of it, whose series are found by the
+// values of label names.
+#if DYN_METRICS_EXCEPTIONS
+#define DYN_METRICS_THROWING(Handle, name)                                                                         \
+  Handle name(std::string_view metric, std::string_view help, const std::vector<Label>& labels = {}) const {      \
+    return try_##name(metric, help, labels).or_throw();                                                           \
+  }                                                                                                                \
+  Family<Handle> name##_vec(std::string_view metric, std::string_view help,                                       \
+                            const std::vector<std::string>& label_names) const {                                  \
+    return try_##name##_vec(metric, help, label_names).or_throw();                                                \
+  }
+#else
+#define DYN_METRICS_THROWING(Handle, name)
+#endif
+#define DYN_METRICS_CREATED(Handle, name)                                                                          \
+  DYN_METRICS_THROWING(Handle, name)                                                                               \
+  Result<Handle> try_##name(std::string_view metric, std::string_view help, const std::vector<Label>& labels = {}) \
+      const noexcept {                                                                                             \
+    return created<Handle>([&] { return labelled(metric, help, labels); });                                        \
+  }                                                                                                                \
+  Result<Family<Handle>> try_##name##_vec(std::string_view metric, std::string_view help,                         \
+                                          const std::vector<std::string>& label_names) const {                    \
+    return try_family<Handle>(Options(std::string(metric), std::string(help)), label_names);                      \
+  }
+
+  /// A counter of fractional amounts.
+  DYN_METRICS_CREATED(FloatCounter, create_counter)
+  /// A counter of whole events.
+  DYN_METRICS_CREATED(Counter, create_intcounter)
+  /// A counter of time.
+  DYN_METRICS_CREATED(DurationCounter, create_durationcounter)
+  /// A gauge of fractional numbers.
+  DYN_METRICS_CREATED(FloatGauge, create_gauge)
+  /// A gauge of whole numbers.
+  DYN_METRICS_CREATED(Gauge, create_intgauge)
+  /// A gauge of time.
+  DYN_METRICS_CREATED(DurationGauge, create_durationgauge)
+  /// Count and sum of observations.
+  DYN_METRICS_CREATED(Tally, create_tally)
+  /// Facts, which are the labels.
+  DYN_METRICS_CREATED(Info, create_info)
+#undef DYN_METRICS_CREATED
+#undef DYN_METRICS_THROWING
+
+  /// A histogram with labels, and its family; without bounds Prometheus' for seconds.
+  Result<Histogram> try_create_histogram(std::string_view metric, std::string_view help,
+                                         const std::vector<Label>& labels = {},
+                                         const std::vector<double>& bounds = {}) const noexcept {
+    return created<Histogram>([&] { return bounded(labelled(metric, help, labels), bounds); });
+  }
+  Result<Family<Histogram>> try_create_histogram_vec(std::string_view metric, std::string_view help,
+                                                     const std::vector<std::string>& label_names,
+                                                     const std::vector<double>& bounds = {}) const {
+    return try_family<Histogram>(bounded(labelled(metric, help, {}), bounds), label_names);
+  }
+  /// Named states with labels, and their family.
+  Result<StateSet> try_create_stateset(std::string_view metric, std::string_view help,
+                                       const std::vector<Label>& labels,
+                                       const std::vector<std::string>& states) const noexcept {
+    return created<StateSet>([&] { return labelled(metric, help, labels).states(states); });
+  }
+  Result<Family<StateSet>> try_create_stateset_vec(std::string_view metric, std::string_view help,
+                                                   const std::vector<std::string>& label_names,
+                                                   const std::vector<std::string>& states) const {
+    return try_family<StateSet>(labelled(metric, help, {}).states(states), label_names);
+  }
+#if DYN_METRICS_EXCEPTIONS
+  /// As the try_ functions. Errors: as there, thrown.
+  Histogram create_histogram(std::string_view metric, std::string_view help, const std::vector<Label>& labels = {},
+                             const std::vector<double>& bounds = {}) const {
+    return try_create_histogram(metric, help, labels, bounds).or_throw();
+  }
+  Family<Histogram> create_histogram_vec(std::string_view metric, std::string_view help,
+                                         const std::vector<std::string>& label_names,
+                                         const std::vector<double>& bounds = {}) const {
+    return try_create_histogram_vec(metric, help, label_names, bounds).or_throw();
+  }
+  StateSet create_stateset(std::string_view metric, std::string_view help, const std::vector<Label>& labels,
+                           const std::vector<std::string>& states) const {
+    return try_create_stateset(metric, help, labels, states).or_throw();
+  }
+  Family<StateSet> create_stateset_vec(std::string_view metric, std::string_view help,
+                                       const std::vector<std::string>& label_names,
+                                       const std::vector<std::string>& states) const {
+    return try_create_stateset_vec(metric, help, label_names, states).or_throw();
+  }
+#endif
+
   // ---- Reading ----
+
+  /// What is registered through this registry and those below it as Prometheus text 0.0.4: names with its prefix,
+  /// series with its labels. Threads: any. Signals: no. Cost: as try_render(). Errors: as there, and DYNM_OPTION of a
+  /// registry that shows nothing.
+  Result<std::string> try_prometheus_format_str() const noexcept {
+    std::string page;
+    detail::Failure failure = detail::guarded([&] {
+      char* text = nullptr;
+      std::size_t length = 0;
+      detail::Failure found = detail::Failure::of(::dynm_registry_format(raw(), &text, &length));
+      const detail::Freed freed{text};
+      if (!found.happened()) page.assign(text, length);
+      return found;
+    });
+    return {std::move(failure), std::move(page)};
+  }
+#if DYN_METRICS_EXCEPTIONS
+  /// As the try_ function. Errors: as there, thrown.
+  std::string prometheus_format_str() const { return try_prometheus_format_str().or_throw(); }
+  std::string prometheus_metrics_fmt() const { return prometheus_format_str(); }
+#endif
 
   /// The segment as Prometheus text 0.0.4, as the exporter would serve it, self-metrics included.
   ///
@@ -284,7 +435,7 @@ class Registry {
   // For testing::FakeRegistry: the status with which registrations are refused, DYNM_OK for none.
   void refuse(Status status) const noexcept { opening_.refuse(status); }
 
- private:
+  // For registries that are more than this: what opening gives.
   template <class Open>
   static Result<Registry> opened(const Open& open, const detail::Opening& parent = {}) noexcept {
     const dynm_registry* raw = nullptr;
@@ -297,6 +448,20 @@ class Registry {
     registry.opening_ = detail::Opening::of(raw, parent);
     if (registry.raw() == nullptr) failure = {DYNM_FULL, detail::Message("no memory")};
     return {std::move(failure), std::move(registry)};
+  }
+
+  // Who holds it open.
+  const detail::Opening& opening() const noexcept { return opening_; }
+
+ private:
+  static Options labelled(std::string_view metric, std::string_view help, const std::vector<Label>& labels) {
+    Options options{std::string(metric), std::string(help)};
+    for (const Label& label : labels) options.label(std::string(label.name), std::string(label.value));
+    return options;
+  }
+  static Options bounded(Options options, const std::vector<double>& bounds) {
+    if (!bounds.empty()) options.bounds(bounds);
+    return options;
   }
 
   template <class M, class Describe>

@@ -242,9 +242,10 @@ fn functions(header: &Path) -> Vec<String> {
 
 #[test]
 fn every_public_function_is_in_the_test_programs() {
-    let sources: String = ["handles", "registry", "fake_registry", "no_exceptions", "composites"]
-        .map(|name| fs::read_to_string(here().join(format!("tests/cpp/{name}.cpp"))).unwrap())
-        .concat();
+    let sources: String =
+        ["handles", "registry", "registries", "fake_registry", "no_exceptions", "composites"]
+            .map(|name| fs::read_to_string(here().join(format!("tests/cpp/{name}.cpp"))).unwrap())
+            .concat();
     let of_applications = |path: &PathBuf| {
         !fs::read_to_string(path)
             .unwrap()

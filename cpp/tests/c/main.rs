@@ -10,5 +10,6 @@ mod install;
 mod library;
 mod plugin;
 mod programs;
+mod registries;
 mod sequences;
 mod together;

@@ -260,7 +260,13 @@ int main(int argc, char **argv) {
   CHECK(argc == 3);
   FILE *script = fopen(argv[1], "r");
   CHECK(script != NULL);
-  const dynm_registry *root = open_at(argv[2]);
+  /* A segment at this path, or a registry of the kind behind "kind:". */
+  const dynm_registry *root;
+  if (strncmp(argv[2], "kind:", 5) == 0) {
+    OK(dynm_registry_of_kind(argv[2] + 5, &root));
+  } else {
+    root = open_at(argv[2]);
+  }
   fresh("root")->registry = root;
   while (fgets(line, sizeof line, script) != NULL) {
     line_number++;

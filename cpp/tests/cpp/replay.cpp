@@ -331,7 +331,9 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   try {
     std::ifstream script(argv[1]);
-    registries["root"] = Registry::open(argv[2]);
+    // A segment at this path, or a registry of the kind behind "kind:".
+    const std::string_view place(argv[2]);
+    registries["root"] = place.substr(0, 5) == "kind:" ? Registry::of_kind(place.substr(5)) : Registry::open(place);
     replay(script);
     std::cout << registries["root"].render() << "# EOF" << std::endl;
   } catch (const std::exception& error) {

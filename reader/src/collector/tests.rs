@@ -2,6 +2,7 @@ mod blocks;
 mod found;
 mod gauges;
 mod hostile;
+mod levels;
 mod render;
 
 use std::fs;
@@ -25,6 +26,8 @@ struct Bench {
     collector: Collector,
     /// Follows the same files, and renders what it finds.
     renderer: Collector,
+    /// Follows the same files, for tests of thresholds.
+    selective: Collector,
 }
 
 impl Bench {
@@ -33,16 +36,17 @@ impl Bench {
         let now = Arc::new(Mutex::new(Instant::now()));
         let (clock, pattern) = (now.clone(), directory.path().join(pattern).to_string_lossy().into_owned());
         let clock: Clock = Arc::new(move || *clock.lock().unwrap());
-        let [collector, renderer] =
-            [(); 2].map(|()| Collector::with_clock(std::slice::from_ref(&pattern), clock.clone()));
-        Self { directory, now, collector, renderer }
+        let [collector, renderer, selective] =
+            [(); 3].map(|()| Collector::with_clock(std::slice::from_ref(&pattern), clock.clone()));
+        Self { directory, now, collector, renderer, selective }
     }
 
     /// Follows other files from now on: what patterns in its directory lead to, also of these users.
     fn follow(&mut self, patterns: &[&str], uids: &[u32]) {
         let path = |name: &&str| self.path(name).to_string_lossy().into_owned();
         let patterns: Vec<_> = patterns.iter().map(path).collect();
-        [self.collector, self.renderer] = [(); 2].map(|()| Collector::new(&patterns).allow_uids(uids));
+        [self.collector, self.renderer, self.selective] =
+            [(); 3].map(|()| Collector::new(&patterns).allow_uids(uids));
     }
 
     fn path(&self, name: &str) -> PathBuf {
