@@ -115,37 +115,47 @@ class _Runner:
 
 
 def _run_elsewhere(found: Awaitable[Result], given: Loop, limit: float) -> object:
-    """Runs it on somebody's loop. Over the limit its task is cancelled; waits until it has ended, so that it is one at a time."""
+    """Runs it on somebody's loop, and waits until it has ended: one at a time."""
     try:
         loop = given() if callable(given) else given
         if loop is None or not loop.is_running():
             raise Failed("its event loop does not run")
-    except BaseException:
-        if inspect.iscoroutine(found):
+        return _wait(_Task(found, loop), loop, limit)
+    finally:
+        # A loop that ends may never have begun with it.
+        if inspect.iscoroutine(found) and inspect.getcoroutinestate(found) == inspect.CORO_CREATED:
             found.close()
-        raise
-    ended = threading.Event()
-    task: asyncio.Task[Result] | None = None
 
-    async def wait() -> Result:
-        return await found
 
-    def begin() -> None:
-        nonlocal task
-        task = loop.create_task(wait())
-        task.add_done_callback(lambda _: ended.set())
-
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
-    loop.call_soon_threadsafe(begin)
-    if not ended.wait(limit):
-        loop.call_soon_threadsafe(cancel)
-        while not ended.wait(1):
+def _wait(task: _Task, loop: asyncio.AbstractEventLoop, limit: float) -> object:
+    if not task.ended.wait(limit):
+        loop.call_soon_threadsafe(task.cancel)
+        while not task.ended.wait(1):
             if not loop.is_running():
-                if inspect.iscoroutine(found) and inspect.getcoroutinestate(found) == inspect.CORO_CREATED:
-                    found.close()
                 raise Failed("its event loop does not run any more")
-    assert task is not None
     return task.result()
+
+
+class _Task:
+    """A task of another thread's loop."""
+
+    def __init__(self, found: Awaitable[Result], loop: asyncio.AbstractEventLoop) -> None:
+        self.ended = threading.Event()
+        self._found = found
+        self._task: asyncio.Task[Result] | None = None
+        loop.call_soon_threadsafe(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._run())
+        self._task.add_done_callback(lambda _: self.ended.set())
+
+    async def _run(self) -> Result:
+        return await self._found
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> Result:
+        assert self._task is not None
+        return self._task.result()
