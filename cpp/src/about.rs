@@ -8,7 +8,7 @@ use crate::handles::c_text;
 use crate::types::DYNM_ABI_LEVEL;
 
 /// What [`dynm_has_feature`] answers with 1.
-const FEATURES: [&CStr; 12] = [
+const FEATURES: &[&CStr] = &[
     c"counter",
     c"gauge",
     c"histogram",
@@ -21,6 +21,8 @@ const FEATURES: [&CStr; 12] = [
     c"render",
     c"cells",
     c"fork",
+    #[cfg(feature = "system")]
+    c"system",
 ];
 
 /// The library's version: "0.1.0".
@@ -41,7 +43,7 @@ pub extern "C" fn dynm_abi_version() -> u32 {
 }
 
 /// Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
-/// "family", "child", "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
+/// "family", "child", "visit", "render", "cells", "fork", "system". 1 or 0; 0 for what it doesn't know, and for NULL.
 ///
 /// Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
 ///

@@ -11,6 +11,7 @@
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
+//! | `system`, `system_checks` | the process's own server, unless built without feature `system` |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
@@ -25,6 +26,10 @@ mod metric;
 mod pin;
 mod registry;
 mod status;
+#[cfg(feature = "system")]
+mod system;
+#[cfg(feature = "system")]
+mod system_checks;
 mod types;
 mod update;
 mod value;
@@ -38,6 +43,10 @@ pub use metric::*;
 pub use pin::*;
 pub use registry::*;
 pub use status::{dynm_last_error, dynm_status, dynm_status_name};
+#[cfg(feature = "system")]
+pub use system::*;
+#[cfg(feature = "system")]
+pub use system_checks::*;
 pub use types::*;
 pub use update::*;
 pub use value::*;
