@@ -100,7 +100,7 @@ TEST_F(Health, WhatAChecksGivesAndThrows) {
   system.check("nothing", [] {}, often());
   system.check("text", [] { return "12 entries"; }, often());
   system.check("string", [] { return std::string("13 entries"); }, often());
-  system.check("outcome", [](const Run& run) { return run.is_cancelled() ? Outcome::failed("late") : Outcome::ok("fine"); }, often());
+  system.check("outcome", [](const dyn_metrics::health::Run& run) { return run.is_cancelled() ? Outcome::failed("late") : Outcome::ok("fine"); }, often());
   system.check("exception", [] { throw std::invalid_argument("wrong"); }, often());
   system.check("words", [] { throw "words"; }, often());
   system.check("number", [] { throw 7; }, often());
@@ -130,7 +130,7 @@ TEST_F(Health, AHungCheckIsWokenAndDestroyedOnce) {
   };
   const auto gate = std::make_shared<Gate>();
   const System system = System::start(options);
-  const auto hangs = [gate](const Run& run) {
+  const auto hangs = [gate](const dyn_metrics::health::Run& run) {
     gate->runs++;
     std::unique_lock lock(gate->mutex);
     gate->changed.wait(lock, [&] { return gate->is_open; });
