@@ -5,6 +5,7 @@ import ctypes
 import doctest
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from typing import Any
 
 import pytest
 
-from conftest import run
+from conftest import ROOT, run
 from dyn_metrics import ConflictError, InvalidTypeError, InvalidValueError, Registry, system
+
+HEALTH = ROOT / "docs/HEALTH.md"
 
 OFTEN: system.Options = {"interval": 0.02, "timeout": 0.5}
 
@@ -553,6 +556,12 @@ def test_the_examples_in_docstrings_run() -> None:
         assert text is not None
         runner.run(doctest.DocTestParser().get_doctest(text, {}, name, None, 0))
     assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.skipif(not HEALTH.exists(), reason="a source distribution has no docs/")
+def test_the_example_in_the_documentation_runs(registry: Registry) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", HEALTH.read_text(), re.S)
+    run(example, DYN_METRICS_SHM=str(registry.path))
 
 
 def test_everything_public_has_documentation() -> None:

@@ -30,7 +30,11 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path | 
     root, program = TARGET / "cpp/root/opt", tmp_path_factory.mktemp("alike") / "alike"
     library = [f"-I{root}/include", f"-L{root}/lib", "-ldyn_metrics", f"-Wl,-rpath,{root}/lib", "-pthread"]
     subprocess.run(["c++", "-std=c++17", "-Wall", "-Werror", ROOT / "cpp/tests/cpp/alike.cpp", *library, "-o", program], check=True)
-    return {"rust": [TARGET / "debug/examples/alike"], "python": [sys.executable, Path(__file__).parent / "alike.py"], "cpp": [program]}
+    (example,) = re.findall(r"```cpp\n(.*?)```", (ROOT / "docs/HEALTH.md").read_text(), re.S)
+    source = program.with_suffix(".cpp")
+    source.write_text(example)
+    subprocess.run(["c++", "-std=c++17", "-Wall", "-Werror", source, *library, "-o", program.with_name("documented")], check=True)
+    return {"documented": [program.with_name("documented")], "rust": [TARGET / "debug/examples/alike"], "python": [sys.executable, Path(__file__).parent / "alike.py"], "cpp": [program]}
 
 
 @pytest.fixture
@@ -38,7 +42,8 @@ def workers(commands: dict[str, list[Path | str]], directory: Path) -> Iterator[
     # Each has a segment of its own.
     running = {}
     try:
-        for language, command in commands.items():
+        for language in ("rust", "python", "cpp"):
+            command = commands[language]
             (directory / language).mkdir()
             environment = {**os.environ, "DYN_METRICS_SHM": str(directory / language / "segment")}
             running[language] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -123,3 +128,7 @@ def test_workers_in_three_languages_answer_alike(workers: dict[str, "subprocess.
     rust = answers(ports["rust"])
     assert [answer[0] for answer in rust[1:6:2]] == [200, 503, 503]
     assert rust == answers(ports["python"]) == answers(ports["cpp"])
+
+
+def test_the_example_in_the_documentation_runs(commands: dict[str, list[Path | str]], directory: Path) -> None:
+    subprocess.run(commands["documented"], env={**os.environ, "DYN_METRICS_SHM": str(directory / "segment")}, check=True, timeout=60)
