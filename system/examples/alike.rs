@@ -10,7 +10,7 @@ use dyn_metrics_system::checks::{Etcd, Space};
 use dyn_metrics_system::{Beat, Builder, Context, Outcome, Probe, Spec, State, System, from_fn};
 
 fn often(name: &str) -> Spec {
-    Spec::new(name).every(Duration::from_millis(50)).timeout(Duration::from_millis(200))
+    Spec::new(name).every(Duration::from_millis(50)).timeout(Duration::from_secs(30))
 }
 
 fn checks(builder: Builder) -> Result<Builder, Box<dyn std::error::Error>> {
@@ -21,11 +21,14 @@ fn checks(builder: Builder) -> Result<Builder, Box<dyn std::error::Error>> {
         .check(often("failing").probe(Probe::Health), from_fn(|| Err::<(), _>("no model")))
         .check(often("empty").informative(), from_fn(|| Err::<(), _>("")))
         .check(often("raising").informative(), |_: &Context| -> Outcome { panic!("on purpose") })
-        .check(often("hung").probe(Probe::Health), |_: &Context| -> Outcome {
-            loop {
-                std::thread::park();
-            }
-        })
+        .check(
+            often("hung").probe(Probe::Health).timeout(Duration::from_millis(200)),
+            |_: &Context| -> Outcome {
+                loop {
+                    std::thread::park();
+                }
+            },
+        )
         .check(often("third").failures(1000).probe(Probe::Health), from_fn(|| Err::<(), _>("not yet")))
         .check(often("beat").informative(), beat.stalls_after(Duration::from_millis(1)))
         .check(often("space"), Space::new("/proc", 0))
