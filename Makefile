@@ -148,7 +148,7 @@ python: setup ## the Python package: build its wheel, install it into the tests'
 	$(MAKE) python-built python-tests
 
 # What python/test-wheel leaves out, for it wants more than pytest.
-OUTSIDE_WHEEL = tests/test_typing.py tests/test_examples.py tests/prometheus/test_prometheus_suite.py
+OUTSIDE_WHEEL = tests/test_typing.py tests/test_examples.py tests/test_system_alike.py tests/prometheus/test_prometheus_suite.py
 
 # Without a heading in the list: the wheel into the tests' venv, the tests there, and what takes longer.
 python-tests:

@@ -38,6 +38,13 @@ typedef struct dynm_family dynm_family;
 typedef struct dynm_composite dynm_composite;
 /** A series, of any type. From dynm_register() and dynm_family_with(). */
 typedef struct dynm_metric dynm_metric;
+/** A running server with its checks. From dynm_system_start(). */
+typedef struct dynm_system dynm_system;
+/** One run of a check, and where a format puts its answer: valid for the call. */
+typedef struct dynm_check_run dynm_check_run;
+typedef struct dynm_answer dynm_answer;
+/** A loop's pulse, from dynm_beat_create(). */
+typedef struct dynm_beat dynm_beat;
 
 
 /**
@@ -98,6 +105,36 @@ typedef struct dynm_metric dynm_metric;
  * In `flags` of dynm_runtime(): names and labels as NVIDIA Dynamo's own runtime gives them.
  */
 #define DYNM_SCHEME_UPSTREAM 1
+ * In `dynm_system_options.flags`: `port` counts; 0 takes a free one.
+ */
+#define DYNM_SET_PORT 1
+
+/**
+ * In `dynm_system_options.flags`: `DYN_SYSTEM_ENABLED` and the like say whether, where and with which paths; what the options
+ * have counts more.
+ */
+#define DYNM_FROM_ENV 2
+
+/**
+ * In `dynm_system_options.flags`: `/metrics` shows the whole segment unless it is asked for the process's own.
+ */
+#define DYNM_WHOLE_SEGMENT 4
+
+/**
+ * In `dynm_system_options.flags`: stays DYNM_STARTING until `dynm_system_set_state()`; otherwise it becomes ready once every
+ * required check has passed.
+ */
+#define DYNM_STARTS_UNTIL_TOLD 8
+
+/**
+ * In `dynm_check_options.flags`: shown, and fails no probe.
+ */
+#define DYNM_INFORMATIVE 1
+
+/**
+ * For `dynm_system_add_etcd()`: renews the lease as long as the liveness probe passes.
+ */
+#define DYNM_KEEP_ALIVE 1
 
 /**
  * What a function says of its call: 0 or more is good, below 0 is why not.
@@ -173,7 +210,7 @@ enum dynm_status
    */
   DYNM_NOT_FOUND = -15,
   /**
-   * A replacement was refused because the segment is in use.
+   * A replacement was refused because the segment is in use, or a port is taken.
    */
   DYNM_IN_USE = -16,
   /**
@@ -283,6 +320,9 @@ typedef uint32_t dynm_dropped;
  * What a composite says.
  */
 enum dynm_reading
+ * The three questions that a process is asked.
+ */
+enum dynm_probe
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -309,6 +349,77 @@ enum dynm_reading
 typedef enum dynm_reading dynm_reading;
 #else
 typedef uint32_t dynm_reading;
+   * Must it be restarted?
+   */
+  DYNM_LIVENESS = 1,
+  /**
+   * May it get requests? Fed by checks of liveness, too.
+   */
+  DYNM_READINESS = 2,
+  /**
+   * How is it? Fed by all checks.
+   */
+  DYNM_HEALTH = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynm_probe dynm_probe;
+#else
+typedef uint32_t dynm_probe;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Where a process is in its life, as it says itself.
+ */
+enum dynm_process_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Not ready yet, and that is no fault.
+   */
+  DYNM_STARTING = 1,
+  /**
+   * Ready as far as its checks pass.
+   */
+  DYNM_READY = 2,
+  /**
+   * Finishes what it has, and wants no more.
+   */
+  DYNM_DRAINING = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynm_process_state dynm_process_state;
+#else
+typedef uint32_t dynm_process_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a canary's cleanup is called.
+ */
+enum dynm_cancelled
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The request goes on, and is over its limit: end it. By another thread.
+   */
+  DYNM_CANCELLED_NOW = 1,
+  /**
+   * The request has returned, late or in time: free what it had.
+   */
+  DYNM_CANCELLED_DONE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynm_cancelled dynm_cancelled;
+#else
+typedef uint32_t dynm_cancelled;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -773,6 +884,177 @@ typedef struct dynm_composite_options {
    */
   uint32_t reserved;
 } dynm_composite_options;
+ * What a probe is answered with, for a `dynm_format`. Valid for the call.
+ */
+typedef struct dynm_report {
+  /**
+   * `sizeof(dynm_report)`.
+   */
+  size_t struct_size;
+  /**
+   * A `dynm_probe`.
+   */
+  uint32_t probe;
+  /**
+   * 1: it passes, with status 200; 0: 503.
+   */
+  uint32_t passes;
+  /**
+   * The answer in a word.
+   */
+  const char *status;
+  /**
+   * All of it, as JSON.
+   */
+  const char *json;
+} dynm_report;
+
+/**
+ * Answers a probe in a format of its own: gives it to `dynm_answer_set()` and returns 0; anything else: in our format. Called by
+ * threads of the server, several at a time; one that takes longer than 0.25 s is not waited for. Must return.
+ */
+typedef int32_t (*dynm_format)(void *user, const struct dynm_report *report, const dynm_answer *answer);
+
+/**
+ * Called once when what was given with it is not needed any more, by whatever thread. Must return.
+ */
+typedef void (*dynm_destroy)(void *user);
+
+/**
+ * How a server is started; made by `dynm_system_options_init()`. What is 0 or NULL is the default.
+ */
+typedef struct dynm_system_options {
+  /**
+   * `sizeof(dynm_system_options)`.
+   */
+  size_t struct_size;
+  /**
+   * The segment to show; NULL: the one that the environment names.
+   */
+  const dynm_registry *registry;
+  /**
+   * The address to listen on, or a name; NULL: 0.0.0.0.
+   */
+  const char *host;
+  /**
+   * One more path of the health probe.
+   */
+  const char *health_path;
+  /**
+   * One more path of the liveness probe.
+   */
+  const char *live_path;
+  /**
+   * The application's version, for the answers.
+   */
+  const char *version;
+  /**
+   * `DYNM_SET_PORT` | `DYNM_FROM_ENV` | `DYNM_WHOLE_SEGMENT` | `DYNM_STARTS_UNTIL_TOLD`.
+   */
+  uint32_t flags;
+  /**
+   * The port, with `DYNM_SET_PORT`; otherwise 8081.
+   */
+  uint32_t port;
+  /**
+   * Writes the answers of probes; NULL: ours.
+   */
+  dynm_format format;
+  /**
+   * For `format` and `destroy`.
+   */
+  void *user;
+  /**
+   * Called when `format` is called no more, also when the start fails.
+   */
+  dynm_destroy destroy;
+} dynm_system_options;
+
+/**
+ * A server, as it listens; for `dynm_system_describe()`.
+ */
+typedef struct dynm_system_description {
+  /**
+   * `sizeof(dynm_system_description)`.
+   */
+  size_t struct_size;
+  /**
+   * "http://127.0.0.1:8081".
+   */
+  const char *url;
+  /**
+   * "127.0.0.1".
+   */
+  const char *host;
+  /**
+   * The real port.
+   */
+  uint32_t port;
+  /**
+   * A `dynm_process_state`.
+   */
+  uint32_t state;
+} dynm_system_description;
+
+/**
+ * How a check is registered; made by `dynm_check_options_init()`. What is 0 is the default.
+ */
+typedef struct dynm_check_options {
+  /**
+   * `sizeof(dynm_check_options)`.
+   */
+  size_t struct_size;
+  /**
+   * 1 to 64 of A-Z a-z 0-9 _ . : / -
+   */
+  const char *name;
+  /**
+   * A `dynm_probe`; 0: DYNM_READINESS.
+   */
+  uint32_t probe;
+  /**
+   * `DYNM_INFORMATIVE`.
+   */
+  uint32_t flags;
+  /**
+   * From the start of a run to that of the next, in nanoseconds; 0: 5 s.
+   */
+  uint64_t interval_ns;
+  /**
+   * Longest run, in nanoseconds; 0: 1 s.
+   */
+  uint64_t timeout_ns;
+  /**
+   * Failures in a row that count; 0: 1.
+   */
+  uint32_t failures;
+  /**
+   * Successes in a row that count; 0: 1.
+   */
+  uint32_t successes;
+} dynm_check_options;
+
+/**
+ * A check: 0 when all is well, anything else when not; `dynm_check_say()` says why. Runs on a thread of its own, one run at a time,
+ * and may block; a run over its limit is a failure, and the next begins when it has returned. Must return: no exception and no
+ * longjmp may leave it.
+ */
+typedef int32_t (*dynm_check)(void *user, const dynm_check_run *run);
+
+/**
+ * Called once for a run over its limit, by another thread: to wake what it waits for. Must return.
+ */
+typedef void (*dynm_cancel)(void *user);
+
+/**
+ * Whether the process is idle: 0: no.
+ */
+typedef int32_t (*dynm_is_idle)(void *user);
+
+/**
+ * Cleans up after a canary's request; `why` is a `dynm_cancelled`. Must return.
+ */
+typedef void (*dynm_clean_up)(void *user, uint32_t why);
 
 /**
  * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
@@ -898,7 +1180,7 @@ uint32_t dynm_abi_version(void);
 
 /**
  * Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
- * "family", "child", "visit", "render", "cells", "fork". 1 or 0; 0 for what it doesn't know, and for NULL.
+ * "family", "child", "visit", "render", "cells", "fork", "system". 1 or 0; 0 for what it doesn't know, and for NULL.
  *
  * Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
  */
@@ -1355,6 +1637,191 @@ dynm_status dynm_composite_sample(const dynm_composite *composite);
  * while others use it. Signals: no. Cost: system calls. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
  */
 dynm_status dynm_composite_close(const dynm_composite *composite);
+ * Starts a server with threads and a runtime of its own; returns when requests are answered.
+ *
+ * Requires: options from dynm_system_options_init(); `system` not NULL. Guarantees: on success `*system` is the server, or NULL
+ * where DYNM_FROM_ENV was asked and the environment says no; on failure NULL. A segment that can't be opened is no
+ * failure: `/metrics` and the check "segment" say so. For checks that count from the first request on: start with
+ * DYNM_STARTS_UNTIL_TOLD, add them, then set DYNM_READY. Threads: any. Signals: no. After fork: the server
+ * stays behind; the child may start one. Cost: threads. Errors: DYNM_IN_USE where the port is taken, DYNM_IO, DYNM_OPTION (also
+ * a variable that can't be used), DYNM_NULL, DYNM_UTF8, DYNM_CLOSED, DYNM_WRONG_TYPE.
+ */
+dynm_status dynm_system_start(const struct dynm_system_options *options,
+                              const dynm_system **system);
+
+/**
+ * Where a server listens, and the state of its process.
+ *
+ * Requires: a running system; `out->struct_size` set. Guarantees: texts belong to the library and stay. Threads: any.
+ * Signals: no. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_OPTION.
+ */
+dynm_status dynm_system_describe(const dynm_system *system, struct dynm_system_description *out);
+
+/**
+ * Says where the process is in its life: a dynm_process_state.
+ *
+ * Requires: a running system. Threads: any. Signals: no. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED,
+ * DYNM_OPTION.
+ */
+dynm_status dynm_system_set_state(const dynm_system *system, uint32_t state);
+
+/**
+ * What a probe would be answered with, as JSON.
+ *
+ * Requires: a running system; a dynm_probe; `text` not NULL; `passes` and `length` not NULL or not wanted.
+ * Guarantees: `*passes` is 1 for status 200, else 0; on success `*text` is NUL-terminated and freed with dynm_free(), on failure
+ * NULL. Threads: any. Signals: no. Cost: memory. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_OPTION, DYNM_FULL.
+ */
+dynm_status dynm_system_report(const dynm_system *system,
+                               uint32_t probe,
+                               int32_t *passes,
+                               char **text,
+                               size_t *length);
+
+/**
+ * Stops a server and its checks; the port is free when it returns.
+ *
+ * Requires: a running system. Guarantees: answers on their way have up to 5 seconds; a check that runs is told to stop and not
+ * waited for. In a forked child it does nothing. Threads: any, but none of its checks. Signals: no. Errors: DYNM_NULL,
+ * DYNM_WRONG_TYPE, DYNM_CLOSED when it was stopped already.
+ */
+dynm_status dynm_system_stop(const dynm_system *system);
+
+/**
+ * Answers a probe, in a dynm_format.
+ *
+ * Requires: the `answer` of the call; a media type; `body` of `length` bytes, UTF-8. Guarantees: both are copied; the
+ * last call counts. Errors: DYNM_NULL, DYNM_UTF8.
+ */
+dynm_status dynm_answer_set(const dynm_answer *answer, const char *content_type, const char *body, size_t length);
+
+/**
+ * Adds a function as a check, which runs at once and from then on at its interval.
+ *
+ * Requires: a running system; options with a name; `check` not NULL; `cancel` and `destroy` NULL where they aren't wanted; any
+ * thread may use `user`. Guarantees: `destroy` is called once, when the check is called no more, and also when this
+ * fails. Threads: any. Signals: no. Cost: a thread. Errors: DYNM_NULL, DYNM_NAME, DYNM_CONFLICT where the name is taken,
+ * DYNM_OPTION, DYNM_FULL (256 checks), DYNM_CLOSED, DYNM_WRONG_TYPE, DYNM_UTF8, DYNM_IO.
+ */
+dynm_status dynm_system_add_check(const dynm_system *system,
+                                  const struct dynm_check_options *options,
+                                  dynm_check check,
+                                  dynm_cancel cancel,
+                                  void *user,
+                                  dynm_destroy destroy);
+
+/**
+ * Says why the check fails, or what there is to say when all is well.
+ *
+ * Requires: the `run` of the call; a NUL-terminated text. Guarantees: it is copied; the last call counts. Threads: that of the
+ * call. Signals: no. Errors: DYNM_NULL.
+ */
+dynm_status dynm_check_say(const dynm_check_run *run,
+                           const char *text);
+
+/**
+ * Whether nobody waits for this run any more, because it is over its limit or the server stops: 1 or 0.
+ *
+ * Requires: the `run` of the call, or NULL, which gives 0. Threads: any. Signals: no. Errors: none.
+ */
+int32_t dynm_check_is_cancelled(const dynm_check_run *run);
+
+/**
+ * Makes a pulse that has just beaten; it is never freed.
+ *
+ * Requires: `beat` not NULL. Threads: any. Signals: no. Cost: memory. Errors: DYNM_NULL.
+ */
+dynm_status dynm_beat_create(const dynm_beat **beat);
+
+/**
+ * The loop still turns.
+ *
+ * Requires: a beat. Threads, signals: any. Cost: reading a clock, and a store. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+ */
+dynm_status dynm_beat_now(const dynm_beat *beat);
+
+/**
+ * Adds a check that fails when there was no beat for `limit_ns`.
+ *
+ * Requires: a running system; options with a name; a beat. Threads: any. Signals: no. Errors: as dynm_system_add_check().
+ */
+dynm_status dynm_system_add_beat(const dynm_system *system,
+                                 const struct dynm_check_options *options,
+                                 const dynm_beat *beat,
+                                 uint64_t limit_ns);
+
+/**
+ * Adds a check that fails when the counter has not moved for `limit_ns` while the gauge, this process's own, is above 0.
+ *
+ * Requires: a running system; options with a name; a counter of whole events or fractional amounts (of which whole units
+ * count); a gauge of whole or fractional numbers. Guarantees: the counter is the total of all processes. Threads: any. Signals:
+ * no. Errors: as dynm_system_add_check(), DYNM_WRONG_TYPE for metrics of other types.
+ */
+dynm_status dynm_system_add_progress(const dynm_system *system,
+                                     const struct dynm_check_options *options,
+                                     const dynm_metric *done,
+                                     const dynm_metric *pending,
+                                     uint64_t limit_ns);
+
+/**
+ * Adds a check that fails when the filesystem of `path` has less than `least_bytes` left.
+ *
+ * Requires: a running system; options with a name; a path. Threads: any. Signals: no. Errors: as dynm_system_add_check().
+ */
+dynm_status dynm_system_add_space(const dynm_system *system,
+                                  const struct dynm_check_options *options,
+                                  const char *path,
+                                  uint64_t least_bytes);
+
+/**
+ * Adds a check that fails when etcd has no answer, no leader or an alarm.
+ *
+ * Requires: a running system; options with a name; `url` "http://HOST:PORT"; `lease` 0: none, otherwise it must not have expired;
+ * `flags` DYNM_KEEP_ALIVE renews it at each run while the liveness probe passes; `key_prefix` NULL, or a key must begin so.
+ * Guarantees: never feeds liveness. Threads: any. Signals: no. Errors: as dynm_system_add_check().
+ */
+dynm_status dynm_system_add_etcd(const dynm_system *system,
+                                 const struct dynm_check_options *options,
+                                 const char *url,
+                                 int64_t lease,
+                                 uint32_t flags,
+                                 const char *key_prefix);
+
+/**
+ * Adds a check that fails when NATS does not answer, or nobody of a service does.
+ *
+ * Requires: a running system; options with a name; `url` "nats://HOST:PORT"; `service` NULL: none; `instance` NULL: any
+ * of the service. Guarantees: never feeds liveness. Threads: any. Signals: no. Errors: as dynm_system_add_check().
+ */
+dynm_status dynm_system_add_nats(const dynm_system *system,
+                                 const struct dynm_check_options *options,
+                                 const char *url,
+                                 const char *service,
+                                 const char *instance);
+
+/**
+ * Adds a check that sends a request of the application's own making while it is idle.
+ *
+ * Requires: a running system; options with a name; `request` not NULL; `is_idle` NULL: always; `clean_up` and `destroy` NULL where
+ * they aren't wanted; any thread may use `user`. Guarantees: fails when the request fails or is late, which is then cancelled by
+ * `clean_up`; `destroy` as dynm_system_add_check(). Threads: any. Signals: no. Errors: as there.
+ */
+dynm_status dynm_system_add_canary(const dynm_system *system,
+                                   const struct dynm_check_options *options,
+                                   dynm_check request,
+                                   dynm_is_idle is_idle,
+                                   dynm_clean_up clean_up,
+                                   void *user,
+                                   dynm_destroy destroy);
+
+/**
+ * Forgets a check.
+ *
+ * Requires: a running system; a name. Guarantees: a run that goes on is told to stop, and not waited for. Threads: any. Signals:
+ * no. Errors: DYNM_NOT_FOUND, DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_UTF8.
+ */
+dynm_status dynm_system_remove(const dynm_system *system,
+                               const char *name);
 
 /**
  * The cells of a counter, tally or histogram.
@@ -1456,6 +1923,20 @@ static inline dynm_composite_options dynm_composite_options_init(const char *ope
   options.struct_size = sizeof options;
   options.operation = operation;
   options.family = family;
+/* Options for dynm_system_start(): all defaults. */
+static inline dynm_system_options dynm_system_options_init(void) {
+  dynm_system_options options;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  return options;
+}
+
+/* Options for a check: a name; all else default. */
+static inline dynm_check_options dynm_check_options_init(const char *name) {
+  dynm_check_options options;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  options.name = name;
   return options;
 }
 

@@ -8,7 +8,7 @@ use crate::handles::c_text;
 use crate::types::DYNM_ABI_LEVEL;
 
 /// What [`dynm_has_feature`] answers with 1.
-const FEATURES: [&CStr; 13] = [
+const FEATURES: &[&CStr] = &[
     c"counter",
     c"gauge",
     c"histogram",
@@ -22,6 +22,8 @@ const FEATURES: [&CStr; 13] = [
     c"cells",
     c"fork",
     c"remove",
+    #[cfg(feature = "system")]
+    c"system",
 ];
 
 /// The library's version: "0.1.0".
@@ -42,7 +44,8 @@ pub extern "C" fn dynm_abi_version() -> u32 {
 }
 
 /// Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
-/// "family", "child", "visit", "render", "cells", "fork", "remove". 1 or 0; 0 for what it doesn't know, and for NULL.
+/// "family", "child", "visit", "render", "cells", "fork", "remove", "system". 1 or 0; 0 for what it doesn't know, and for
+/// NULL.
 ///
 /// Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
 ///

@@ -23,6 +23,16 @@ unsafe impl Sized_ for crate::types::dynm_description {}
 // SAFETY: as above.
 unsafe impl Sized_ for crate::types::dynm_registry_description {}
 
+#[cfg(feature = "system")]
+// SAFETY: as above; a null function pointer is none.
+unsafe impl Sized_ for crate::system::dynm_system_options {}
+#[cfg(feature = "system")]
+// SAFETY: as above.
+unsafe impl Sized_ for crate::system::dynm_system_description {}
+#[cfg(feature = "system")]
+// SAFETY: as above.
+unsafe impl Sized_ for crate::system_checks::dynm_check_options {}
+
 /// No structure is longer; a size beyond it was never set.
 const MOST: usize = 4096;
 

@@ -13,6 +13,7 @@
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
 //! | `composite` | one number of many series |
+//! | `system`, `system_checks` | the process's own server, unless built without feature `system` |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
@@ -31,6 +32,10 @@ mod pin;
 mod registry;
 mod remove;
 mod status;
+#[cfg(feature = "system")]
+mod system;
+#[cfg(feature = "system")]
+mod system_checks;
 mod types;
 mod update;
 mod value;
@@ -47,6 +52,10 @@ pub use metric::*;
 pub use pin::*;
 pub use registry::*;
 pub use status::{dynm_last_error, dynm_status, dynm_status_name};
+#[cfg(feature = "system")]
+pub use system::*;
+#[cfg(feature = "system")]
+pub use system_checks::*;
 pub use types::*;
 pub use update::*;
 pub use value::*;

@@ -43,7 +43,7 @@ pub enum dynm_status {
     DYNM_OLD_LIBRARY = -14,
     /// No such series or state.
     DYNM_NOT_FOUND = -15,
-    /// A replacement was refused because the segment is in use.
+    /// A replacement was refused because the segment is in use, or a port is taken.
     DYNM_IN_USE = -16,
     /// A system call failed.
     DYNM_IO = -17,
@@ -124,6 +124,13 @@ pub(crate) struct Failure {
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+#[cfg(feature = "system")]
+impl Failure {
+    pub(crate) fn new(status: dynm_status, message: String) -> Self {
+        Self { status, message: Message::Owned(message) }
+    }
+}
 
 /// A failure with this status and message.
 pub(crate) fn failure<T>(status: dynm_status, message: impl Into<Message>) -> Result<T> {

@@ -192,7 +192,7 @@ pub(crate) fn give_text(mut page: Vec<u8>, text: *mut *mut c_char, length: *mut 
 }
 
 /// A copy of `bytes` in the C library's memory.
-fn copy_for_c(bytes: &[u8]) -> Result<*mut c_char> {
+pub(crate) fn copy_for_c(bytes: &[u8]) -> Result<*mut c_char> {
     // SAFETY: any size may be asked for.
     let memory = unsafe { libc::malloc(bytes.len()) }.cast::<u8>();
     if memory.is_null() {

@@ -27,7 +27,7 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "status.rs",
     "types.rs",
     "about.rs",
@@ -41,6 +41,8 @@ const SOURCES: [&str; 15] = [
     "value.rs",
     "visit.rs",
     "composite.rs",
+    "system.rs",
+    "system_checks.rs",
     "hot.rs",
     "pin.rs",
 ];

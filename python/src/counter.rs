@@ -58,6 +58,15 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// What counts whole amounts, and what counts others.
+    pub(crate) fn handles(slf: &Bound<'_, Self>) -> PyResult<(dyn_metrics::Counter, FloatCounter)> {
+        let counter = slf.get();
+        let Some(whole) = &counter.whole else { return Err(slf.as_super().get().has_labels(slf.py())) };
+        Ok((whole.clone(), counter.fraction().clone()))
+    }
+}
+
 impl Class for Counter {
     const KIND: Kind = Kind::Counter;
 
@@ -166,6 +175,12 @@ pub(crate) struct IntCounter(Option<dyn_metrics::Counter>);
 
 class_of!(IntCounter, Counter);
 
+impl IntCounter {
+    pub(crate) fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::Counter> {
+        slf.get().0.as_ref().ok_or_else(|| slf.as_super().get().has_labels(slf.py()))
+    }
+}
+
 #[pymethods]
 impl IntCounter {
     #[new]
@@ -193,8 +208,7 @@ impl IntCounter {
 
     /// The total over all processes, as far as it was counted in whole amounts.
     fn value(slf: &Bound<'_, Self>) -> PyResult<u64> {
-        let counter = slf.get().0.as_ref();
-        counter.map(dyn_metrics::Counter::value).ok_or_else(|| slf.as_super().get().has_labels(slf.py()))
+        Self::handle(slf).map(dyn_metrics::Counter::value)
     }
 }
 

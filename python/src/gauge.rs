@@ -83,7 +83,7 @@ pub(crate) struct Gauge(Option<FloatGauge>);
 class_of!(Gauge, Gauge);
 
 impl Gauge {
-    fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s FloatGauge> {
+    pub(crate) fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s FloatGauge> {
         slf.get().0.as_ref().ok_or_else(|| slf.as_super().get().has_labels(slf.py()))
     }
 
@@ -170,7 +170,7 @@ pub(crate) struct IntGauge(Option<dyn_metrics::Gauge>);
 class_of!(IntGauge, Gauge);
 
 impl IntGauge {
-    fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::Gauge> {
+    pub(crate) fn handle<'s>(slf: &'s Bound<'_, Self>) -> PyResult<&'s dyn_metrics::Gauge> {
         slf.get().0.as_ref().ok_or_else(|| slf.as_super().get().has_labels(slf.py()))
     }
 

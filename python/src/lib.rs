@@ -15,6 +15,8 @@
 //! | `timing` | context managers and decorators |
 //! | `prometheus` | what stands behind prometheus_client's metric objects |
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
+//! | `system` | the process's own server |
+//! | `system_checks`, `system_calls` | its checks, and how those in Python are called |
 //! | `bare` | calls that do nothing, for benches |
 //! | `snapshot` | reading a segment back |
 //! | `lane` | short ways into the methods that count |
@@ -41,6 +43,9 @@ mod prometheus_segment;
 mod registry;
 mod snapshot;
 mod spec;
+mod system;
+mod system_calls;
+mod system_checks;
 mod timing;
 
 use pyo3::prelude::*;
@@ -83,6 +88,11 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;
+    module.add_class::<system::System>()?;
+    module.add_class::<system_calls::SystemCall>()?;
+    module.add_class::<system_calls::SystemCalls>()?;
+    module.add_class::<system_checks::SystemBeat>()?;
+    module.add_class::<system_checks::SystemCheck>()?;
     module.add_class::<bare::Bare>()
 }
 

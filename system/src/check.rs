@@ -184,8 +184,11 @@ impl Spec {
         &self.name
     }
 
-    /// Whether everything about it makes sense.
-    pub(crate) fn validate(&self, check: &dyn Check) -> Result<()> {
+    /// Whether a check may be registered so: what [`crate::System::add`] looks at first.
+    ///
+    /// # Errors
+    /// [`Error::CheckName`], [`Error::CheckOption`], [`Error::NetworkLiveness`].
+    pub fn validate(&self, check: &dyn Check) -> Result<()> {
         self.validate_name()?;
         for (what, found, (least, most)) in
             [("interval", self.interval, INTERVALS), ("timeout", self.timeout, TIMEOUTS)]

@@ -37,7 +37,7 @@ pub struct Rendered {
 }
 
 /// Writes the answers of probes; see [`Builder::format`].
-pub(crate) type Format = Arc<dyn Fn(&Report) -> Rendered + Send + Sync>;
+pub(crate) type Format = Arc<dyn Fn(&Report) -> Option<Rendered> + Send + Sync>;
 
 /// Which series `/metrics` shows unless it is asked for others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Builder {
     pub(crate) health_path: Option<String>,
     pub(crate) live_path: Option<String>,
     pub(crate) registry: Option<Registry>,
+    /// Why there is no segment.
+    pub(crate) refused: Option<String>,
     pub(crate) scope: Scope,
     pub(crate) version: String,
     pub(crate) ready_by_checks: bool,
@@ -72,6 +74,7 @@ impl Default for Builder {
             health_path: None,
             live_path: None,
             registry: None,
+            refused: None,
             scope: Scope::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready_by_checks: true,
@@ -112,6 +115,13 @@ impl Builder {
         self
     }
 
+    /// The segment can't be had, for this reason: only probes are served, and the check `segment` says so. For bindings, which
+    /// open it themselves.
+    pub fn without_segment(mut self, reason: &str) -> Self {
+        self.refused = Some(reason.to_owned());
+        self
+    }
+
     /// Which series `/metrics` shows unless `?scope=process` or `?scope=segment` says otherwise.
     pub const fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -132,8 +142,16 @@ impl Builder {
     }
 
     /// Writes the answers of probes in a format of the application's own; `?verbose=0` still gives the bare word, and the status
-    /// stays 200 or 503. A format that panics, or takes longer than 1 second, is replaced by ours for that request.
-    pub fn format(mut self, format: impl Fn(&Report) -> Rendered + Send + Sync + 'static) -> Self {
+    /// stays 200 or 503. A format that panics, or takes longer than 0.25 s, is replaced by ours for that request.
+    pub fn format(self, format: impl Fn(&Report) -> Rendered + Send + Sync + 'static) -> Self {
+        self.format_or_ours(move |report| Some(format(report)))
+    }
+
+    /// As [`Self::format`], of one that may give none: then that request is answered in our format.
+    pub fn format_or_ours(
+        mut self,
+        format: impl Fn(&Report) -> Option<Rendered> + Send + Sync + 'static,
+    ) -> Self {
         self.format = Some(Arc::new(format));
         self
     }
@@ -141,6 +159,12 @@ impl Builder {
     /// A check that is there from the first request on.
     pub fn check(mut self, spec: Spec, check: impl Check) -> Self {
         self.checks.push((spec, Box::new(check)));
+        self
+    }
+
+    /// As [`Self::check`], of what is boxed already: for bindings.
+    pub fn check_boxed(mut self, spec: Spec, check: Box<dyn Check>) -> Self {
+        self.checks.push((spec, check));
         self
     }
 

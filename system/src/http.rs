@@ -21,8 +21,8 @@ use crate::{Error, Probe, Result};
 
 const JSON: &str = "application/json";
 
-/// Longest time that a format of the application's own may take.
-const FORMAT_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time that a format of the application's own may take: well below the second that Kubernetes waits for an answer.
+const FORMAT_LIMIT: Duration = Duration::from_millis(250);
 
 /// Most calls of it that may be over that: further answers are in our format at once.
 const MOST_FORMATTING: usize = 2;
@@ -188,7 +188,7 @@ impl App {
             format(&report)
         });
         match tokio::time::timeout(FORMAT_LIMIT, running).await {
-            Ok(Ok(rendered)) => Some(rendered),
+            Ok(Ok(rendered)) => rendered,
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!("the application's format of probes panicked or took too long");
                 None

@@ -63,7 +63,10 @@ impl System {
     pub(crate) fn start(mut builder: Builder) -> Result<Self> {
         let asked = builder.address()?;
         let engine = Engine::new(builder.ready_by_checks, &builder.version);
-        let segment = open(builder.registry.as_ref());
+        let segment = match builder.refused.take() {
+            Some(reason) => Err(reason),
+            None => open(builder.registry.as_ref()),
+        };
         let (check, metrics) = match &segment {
             Ok(metrics) => (SegmentAttached::new(metrics.registry()), Some(metrics.clone())),
             Err(reason) => {

@@ -86,7 +86,7 @@ fn objects_with_and_without_exceptions_link_in_any_order() {
 fn the_headers_compile_with_the_flags_that_users_have() {
     let directory = directory();
     let source = directory.path().join("only.cpp");
-    fs::write(&source, "#include <dyn_metrics/testing.hpp>\n").unwrap();
+    fs::write(&source, "#include <dyn_metrics/testing.hpp>\n#include <dyn_metrics/system.hpp>\n").unwrap();
     let ways: [&[&str]; 4] = [
         &["-std=c++20", "-O2", "-D_FORTIFY_SOURCE=2"],
         &["-std=gnu++17", "-fno-exceptions", "-fno-rtti"],

@@ -20,8 +20,15 @@ fn a_c_program_uses_every_function() {
 }
 
 #[test]
+fn a_c_program_has_a_server_of_its_own() {
+    let directory = directory();
+    assert_done(Command::new(program(directory.path(), "system")).arg(directory.path().join("s")));
+}
+
+#[test]
 fn every_function_is_in_the_test_programs() {
-    let sources: String = ["every_function", "bad_input", "registries", "steady", "private_metrics", "check"]
+    let programs = ["every_function", "bad_input", "registries", "steady", "private_metrics", "system", "check"];
+    let sources: String = programs
         .into_iter()
         .map(|name| here().join("tests/c").join(name).with_extension(if name == "check" { "h" } else { "c" }))
         .map(|path| fs::read_to_string(path).unwrap())

@@ -1,5 +1,8 @@
 // The header without exceptions and run-time type information; linked with with_exceptions.cpp.
+#include <dyn_metrics/system.hpp>
 #include <dyn_metrics/testing.hpp>
+
+#include <thread>
 
 #include "check.hpp"
 
@@ -34,6 +37,9 @@ int main() {
   CHECK(registry.try_visit([&](const FamilyView&, const SeriesView&) { series++; }).ok() && series == 11);
   CHECK(registry.try_visit_families([](const FamilyView&) { return false; }).ok());
   CHECK(registry.try_render().ok() && Registry().try_render().status() == DYNM_NULL);
+  const auto server = health::System::try_start(health::SystemOptions().registry(registry).host("127.0.0.1").port(0));
+  CHECK(server.ok() && server->try_check("failing", [] { return health::Outcome::failed("cold"); }).ok());
+  while (server->report(health::Probe::health).find("\"reason\": \"cold\"") == std::string::npos) std::this_thread::yield();
   counted_elsewhere(registry).inc();
   CHECK(registry.try_counter("elsewhere_total")->value() == 2);
   return 0;

@@ -11,6 +11,7 @@ from typing_extensions import NotRequired, Self, TypeAlias, disjoint_base
 __all__ = [
     "REGISTRY",
     "Bare",
+    "Beat",
     "Component",
     "Composite",
     "Counter",
@@ -36,6 +37,10 @@ __all__ = [
     "Scheme",
     "SegmentReader",
     "Summary",
+    "System",
+    "SystemCall",
+    "SystemCalls",
+    "SystemCheck",
     "Timer",
     "rebuild",
     "rebuild_below",
@@ -750,3 +755,89 @@ def rebuild_registry(
     kind: str | None = None,
 ) -> Registry: ...
 def rebuild_scheme(is_upstream: bool, prefix: str | None, labels: dict[str, str]) -> Scheme: ...
+
+# What dyn_metrics.system is made of.
+
+@final
+class Beat:
+    def __new__(cls) -> Self: ...
+    def beat(self) -> None: ...
+    def silence(self) -> float: ...
+
+@final
+class SystemCall:
+    @property
+    def argument(self) -> str: ...
+    def answer(self, is_ok: bool, text: str, content_type: str = "") -> None: ...
+
+@final
+class SystemCalls:
+    def __new__(cls) -> Self: ...
+    def next(self) -> SystemCall | None: ...
+    def close(self) -> None: ...
+
+@final
+class SystemCheck:
+    @staticmethod
+    def called(calls: SystemCalls) -> SystemCheck: ...
+    @staticmethod
+    def beat(beat: Beat, limit: float) -> SystemCheck: ...
+    @staticmethod
+    def progress(done: Counter | IntCounter, pending: Gauge | IntGauge, limit: float) -> SystemCheck: ...
+    @staticmethod
+    def etcd(url: str, lease: int | None, keep_alive: bool, key_prefix: str | None) -> SystemCheck: ...
+    @staticmethod
+    def nats(url: str, service: str | None, instance: str | None) -> SystemCheck: ...
+    @staticmethod
+    def space(path: str | os.PathLike[str], least_bytes: int) -> SystemCheck: ...
+    @staticmethod
+    def validate(
+        check: SystemCheck | None,
+        name: str,
+        probe: str,
+        required: bool,
+        interval: float,
+        timeout: float,
+        failures: int,
+        successes: int,
+    ) -> None: ...
+
+@final
+class System:
+    @staticmethod
+    def start(
+        from_env: bool,
+        registry: Registry,
+        host: str | None,
+        port: int | None,
+        health_path: str | None,
+        live_path: str | None,
+        scope: str,
+        version: str | None,
+        starts_until_told: bool,
+        format: SystemCalls | None,
+        checks: Sequence[tuple[SystemCheck, str, str, bool, float, float, int, int]],
+    ) -> System | None: ...
+    @property
+    def address(self) -> tuple[str, int]: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def state(self) -> Literal["starting", "ready", "draining"]: ...
+    def set_state(self, state: str) -> None: ...
+    def add(
+        self,
+        check: SystemCheck,
+        name: str,
+        probe: str,
+        required: bool,
+        interval: float,
+        timeout: float,
+        failures: int,
+        successes: int,
+    ) -> None: ...
+    def remove(self, name: str) -> bool: ...
+    def report(self, probe: str) -> tuple[bool, str]: ...
+    def stop(self) -> None: ...
