@@ -33,6 +33,7 @@ use crate::cells::{Amount, Cells};
 use crate::family::Family;
 use crate::foreign::ForeignFamily;
 use crate::metric::Metric;
+use crate::on_scrape::{self, OnScrape};
 use crate::opts::Opts;
 use crate::origin::Identity;
 use crate::registry::Registry;
@@ -270,6 +271,26 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
         level: family.level,
         labels: origin.labels().ok()?,
     })
+}
+
+/// As [`Registry::on_scrape`], of a callback that says itself whether it has failed: false.
+pub fn on_scrape(registry: &Registry, work: Box<dyn FnMut() -> bool + Send>) -> OnScrape {
+    registry.add_callback(work)
+}
+
+/// Has `work` run whenever somebody asks, as what sets the series of `handle`, in place of an earlier one.
+pub fn set_function<M: Metric>(handle: &M, work: Box<dyn FnMut() -> bool + Send>) -> OnScrape {
+    on_scrape::set_function(handle, work)
+}
+
+/// Ends what [`set_function`] has set.
+pub fn clear_function<M: Metric>(handle: &M) {
+    on_scrape::clear_function(handle);
+}
+
+/// Ends all on-scrape callbacks of this process, and waits for those that run for at most `limit`; false when some still do.
+pub fn end_callbacks(limit: std::time::Duration) -> bool {
+    on_scrape::end_all(limit)
 }
 
 #[cfg(test)]
