@@ -1,10 +1,11 @@
 //! One collection: reads every segment, encodes what it holds, logs what changed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState, Statistic};
 
 use crate::buffers::Buffers;
+use crate::callbacks::SharedAsker;
 use crate::gzip::Gzip;
 use crate::page::{Found, Page};
 use crate::self_metrics::{self, Counts};
@@ -14,6 +15,7 @@ use crate::watch::Watch;
 pub(crate) struct Segments {
     patterns: Vec<String>,
     allow_uids: Vec<u32>,
+    asker: SharedAsker,
     collector: Option<Collector>,
     watch: Watch,
     counts: Counts,
@@ -67,10 +69,16 @@ impl State {
 }
 
 impl Segments {
-    /// The pages tell `counts`.
-    pub(crate) fn new(patterns: Vec<String>, allow_uids: Vec<u32>, counts: Counts) -> Self {
+    /// The pages tell `counts`. On-scrape callbacks are waited for as long as `callback_timeout`.
+    pub(crate) fn new(
+        patterns: Vec<String>,
+        allow_uids: Vec<u32>,
+        callback_timeout: Duration,
+        counts: Counts,
+    ) -> Self {
         let (watch, texts, gzip) = Default::default();
-        Self { patterns, allow_uids, collector: None, watch, counts, texts, gzip }
+        let asker = SharedAsker::new(callback_timeout, &allow_uids, counts.callbacks.clone());
+        Self { patterns, allow_uids, asker, collector: None, watch, counts, texts, gzip }
     }
 
     /// Reads and encodes everything; blocking.
@@ -78,7 +86,7 @@ impl Segments {
     /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
     pub(crate) fn collect(&mut self) -> Page {
         let started = Instant::now();
-        let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
+        let new = || self.asker.attach(Collector::new(&self.patterns).allow_uids(&self.allow_uids));
         let mut collector = self.collector.take().unwrap_or_else(new);
         let mut text = self.texts.take();
         let found = found(collector.render(&mut text));
@@ -167,8 +175,12 @@ mod tests {
 
     #[test]
     fn memory_of_pages_that_nobody_reads_is_used_again() {
-        let mut segments =
-            Segments::new(vec!["/nonexistent/segment".to_owned()], Vec::new(), Counts::default());
+        let mut segments = Segments::new(
+            vec!["/nonexistent/segment".to_owned()],
+            Vec::new(),
+            Duration::ZERO,
+            Counts::default(),
+        );
         let mut text = || Arc::new(segments.collect()).text();
         let (first, second) = (text(), text());
         assert_ne!(first.as_ptr(), second.as_ptr(), "the first is still there");

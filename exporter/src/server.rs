@@ -60,7 +60,8 @@ pub async fn bind(config: Config) -> Result<Server, Error> {
     let listener = listen(config.listen).map_err(fault)?;
     let address = listener.local_addr().map_err(fault)?;
     let counts = Counts::default();
-    let mut segments = Segments::new(config.shm.clone(), config.allow_uids, counts.clone());
+    let mut segments =
+        Segments::new(config.shm.clone(), config.allow_uids, config.callback_timeout, counts.clone());
     let scraper = Scraper::new(Box::new(move || segments.collect()), counts.older_pages);
     // A failure here has been logged and counted, and the next collection starts afresh.
     let _ = scraper.scrape().await;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use dyn_metrics_layout::Error as Fault;
 use nix::unistd::geteuid;
 
+use crate::callbacks::{Ask, CallbackSocket};
 use crate::discover::{Expected, Group, discover};
 use crate::encode::text::Page;
 use crate::error::{Error, Result};
@@ -50,6 +51,7 @@ pub struct Collector {
     plan: Plan,
     plan_of: Vec<(u64, u64)>,
     scratch: Scratch,
+    ask: Option<Ask>,
 }
 
 /// Files that were opened and left out, so that they aren't opened again.
@@ -118,6 +120,7 @@ impl Collector {
             plan: Plan::default(),
             plan_of: Vec::new(),
             scratch: Scratch::default(),
+            ask: None,
         }
     }
 
@@ -127,6 +130,16 @@ impl Collector {
     #[must_use]
     pub fn allow_uids(mut self, uids: &[u32]) -> Self {
         self.allowed.extend(uids);
+        self
+    }
+
+    /// Before each reading `ask` is told where living processes answer who wants their on-scrape callbacks run, and may wait for
+    /// them. It says whether it has asked anybody: what was registered meanwhile is then read, too.
+    ///
+    /// Cost: nothing but a load for each process where there are no callbacks; no directory is searched.
+    #[must_use]
+    pub fn asking(mut self, ask: impl FnMut(&[CallbackSocket]) -> bool + Send + 'static) -> Self {
+        self.ask = Some(Box::new(ask));
         self
     }
 
@@ -153,8 +166,18 @@ impl Collector {
     fn read_into(&mut self, sink: &mut impl Sink) -> Report {
         let (mut failures, patterns, left_out) = self.find();
         self.refresh(&mut failures);
+        if self.ask_processes() {
+            self.refresh(&mut failures);
+        }
         let series = self.read(&mut failures, sink);
         report::report(series, &self.followed, failures, patterns, left_out)
+    }
+
+    /// Has processes run their callbacks; false when nobody was asked.
+    fn ask_processes(&mut self) -> bool {
+        let Self { ask: Some(ask), followed, .. } = self else { return false };
+        let sockets: Vec<_> = followed.iter().flat_map(|one| one.segment.callback_sockets()).collect();
+        ask(&sockets)
     }
 
     /// Looks which files there are.

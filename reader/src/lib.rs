@@ -56,6 +56,7 @@
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
+mod callbacks;
 mod catalog;
 mod cells;
 mod collector;
@@ -89,6 +90,7 @@ pub mod guard;
 pub mod heap;
 pub mod raw;
 
+pub use callbacks::CallbackSocket;
 pub use collector::{Clock, Collector};
 pub use dyn_metrics_layout::file::SUPERSEDED_INFIX;
 pub use dyn_metrics_layout::header::Statistic;

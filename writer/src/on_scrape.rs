@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `hub` | the callbacks of this process, and running them on threads of their own |
 //! | `listener` | the socket beside a segment over which a reader asks |
+//! | `kept` | its descriptors, in a host that may close them |
 //! | `service` | the thread that answers there |
 //! | `functions` | `set_function` of gauges and counters |
 
 mod functions;
 mod hub;
+mod kept;
 mod listener;
 mod service;
 

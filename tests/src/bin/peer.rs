@@ -18,6 +18,7 @@ use dyn_metrics::{
     Counter, DurationCounter, DurationGauge, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram, Opts,
     Registry, StateSet, Tally,
 };
+use dyn_metrics_tests::asked::Asked;
 use dyn_metrics_tests::delays::{self, Plan, Where};
 use dyn_metrics_tests::work::{self, Disturbance, Kinds, Metrics, Spinning};
 use dyn_metrics_tests::{forks, host, rseq, steady};
@@ -193,11 +194,13 @@ struct Session {
     handles: HashMap<String, Handle>,
     spinning: Option<Spinning>,
     claimable: Vec<forks::Claimable>,
+    asked: Asked,
 }
 
 impl Session {
     fn new(control: PathBuf) -> Self {
-        Self { control, registry: None, handles: HashMap::new(), spinning: None, claimable: Vec::new() }
+        let (registry, spinning, asked) = (None, None, Asked::default());
+        Self { control, registry, handles: HashMap::new(), spinning, claimable: Vec::new(), asked }
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome<Answer> {
@@ -333,6 +336,10 @@ impl Session {
             ["keeps-errno", name, value] => {
                 let (handle, value) = (self.handle(name)?, value.parse()?);
                 text(u8::from(host::keeps_errno(|| handle.update(value))))
+            }
+            ["on-scrape", ref what @ ..] => {
+                let registry = self.registry.as_ref().ok_or("nothing is open")?;
+                text(self.asked.obey(registry, what)?)
             }
             _ => Err(format!("no such command: {words:?}").into()),
         }

@@ -20,6 +20,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, acc
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, UnlinkatFlags, unlinkat};
 
+use super::kept::Kept;
 use crate::local::{AtomicBool, AtomicI32, Ordering};
 use crate::segment::Segment;
 use crate::sys;
@@ -33,9 +34,9 @@ const MOST_ENTRIES: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) segment: &'static Segment,
-    fd: OwnedFd,
+    fd: Kept,
     /// The directory, wherever the host's working directory and root go.
-    directory: OwnedFd,
+    directory: Kept,
     name: SocketName,
     number: u32,
     claimant: Claimant,
@@ -51,7 +52,7 @@ impl Listener {
         let directory = segment.path.parent().unwrap_or(Path::new("/"));
         clean(segment, directory);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = nix::fcntl::open(directory, flags, Mode::empty())?;
+        let directory = Kept::new(nix::fcntl::open(directory, flags, Mode::empty())?)?;
         for number in 0..MAX_SOCKETS {
             let name = SocketName::new(segment.header.segment_id, claimant.process_id, number);
             match bind_at(directory.as_fd(), name.as_str()) {
@@ -72,7 +73,7 @@ impl Listener {
     fn begin(&self) -> nix::Result<()> {
         self.share()?;
         listen(&self.fd, Backlog::new(BACKLOG)?)?;
-        note(self.fd.as_raw_fd());
+        note(self.fd.as_fd().as_raw_fd());
         remove_at_exit();
         if let Some(words) = self.words() {
             words.callback_sockets.fetch_or(1 << self.number, Shared::Release); // pairs with: readers' load
@@ -112,7 +113,7 @@ impl Listener {
 
     /// Somebody who has connected.
     pub(super) fn accept(&self) -> nix::Result<OwnedFd> {
-        let fd = accept4(self.fd.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        let fd = accept4(self.fd.as_fd().as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
         // SAFETY: just made, and nobody else's.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
@@ -126,11 +127,18 @@ impl Listener {
 
     /// Ends being asked: no name, and no word of it in the slot. Who has connected gets no answer.
     pub(super) fn withdraw(&self) {
-        forget(self.fd.as_raw_fd());
+        forget(self.fd.as_fd().as_raw_fd());
         if let Some(words) = self.words() {
             words.callback_sockets.fetch_and(!(1 << self.number), Shared::Relaxed);
         }
-        let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        if self.directory.is_ours() {
+            let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+
+    /// Whether the host has left its socket alone.
+    pub(super) fn is_ours(&self) -> bool {
+        self.fd.is_ours()
     }
 }
 
@@ -141,14 +149,14 @@ impl AsFd for Listener {
 }
 
 /// A socket with this name. By the descriptor of its directory: a whole path may be longer than an address.
-fn bind_at(directory: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
+fn bind_at(directory: BorrowedFd<'_>, name: &str) -> nix::Result<Kept> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
     // The file gets these bits, less the umask's: nobody else can connect before it is shared.
     fchmod(&fd, Mode::from_bits_truncate(0o600))?;
     let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
     bind(fd.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
-    Ok(fd)
+    Kept::new(fd)
 }
 
 /// Removes the sockets of dead processes of this segment.

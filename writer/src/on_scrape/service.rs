@@ -1,6 +1,6 @@
 //! The thread that answers those who ask over this process's sockets. It begins with the first socket and ends with the last.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::functions::Bound;
 use super::hub::{Hub, State};
+use super::kept::Kept;
 use super::listener::Listener;
 use crate::segment::Segment;
 
@@ -28,8 +29,8 @@ const SHARE: (u32, u32) = (4, 5);
 /// Wakes the thread.
 #[derive(Debug)]
 pub(super) struct Wake {
-    bell: UnixStream,
-    ear: UnixStream,
+    bell: Kept,
+    ear: Kept,
 }
 
 /// Somebody who has connected.
@@ -43,13 +44,19 @@ struct Guest {
 impl Wake {
     fn new() -> io::Result<Self> {
         let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        Ok(Self { bell, ear })
+        Ok(Self { bell: Kept::new(bell.into())?, ear: Kept::new(ear.into())? })
     }
 
     pub(super) fn ring(&self) {
-        let _ = (&self.bell).write(&[1]); // full: it is ringing
+        if self.bell.is_ours() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let _ = send(self.bell.as_fd().as_raw_fd(), &[1], flags); // full: it is ringing
+        }
+    }
+
+    /// Stops ringing.
+    fn hush(&self) {
+        while recv(self.ear.as_fd().as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
     }
 }
 
@@ -129,7 +136,10 @@ fn serve(hub: &'static Hub, wake: &Wake) {
             state.listeners.clone()
         };
         wait(wake, &listeners, &guests);
-        while (&wake.ear).read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+        if !wake.ear.is_ours() || !listeners.iter().all(|listener| listener.is_ours()) {
+            return give_up(hub);
+        }
+        wake.hush();
         for listener in &listeners {
             welcome(listener, &mut guests);
         }
@@ -138,6 +148,18 @@ fn serve(hub: &'static Hub, wake: &Wake) {
         guests = silent;
         answer(hub, asking);
     }
+}
+
+/// The host has closed our descriptors. The next callback that is registered begins anew.
+fn give_up(hub: &'static Hub) {
+    log::warn!(
+        "somebody has closed the sockets for on-scrape callbacks, which run for this process's own pages only"
+    );
+    let mut state = hub.state();
+    let listeners = std::mem::take(&mut state.listeners);
+    state.service = None;
+    drop(state);
+    listeners.iter().for_each(|listener| listener.withdraw());
 }
 
 fn wait(wake: &Wake, listeners: &[Arc<Listener>], guests: &[Guest]) {

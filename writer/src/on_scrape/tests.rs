@@ -96,7 +96,7 @@ fn those_that_hang_hold_a_bounded_number_of_threads() {
     while started < MAX_WORKERS {
         let run = registry.run_callbacks(SHORT);
         assert_eq!(run.done, 0);
-        started = all.iter().map(|(_, _, starts)| starts.try_iter().count()).sum::<usize>() + started;
+        started += all.iter().map(|(_, _, starts)| starts.try_iter().count()).sum::<usize>();
     }
     registry.run_callbacks(SHORT);
     let surplus: usize = all.iter().map(|(_, _, starts)| starts.try_iter().count()).sum();
