@@ -30,6 +30,7 @@
 #include "dyn_metrics/family.hpp"
 #include "dyn_metrics/gauge.hpp"
 #include "dyn_metrics/histogram.hpp"
+#include "dyn_metrics/on_scrape.hpp"
 #include "dyn_metrics/options.hpp"
 #include "dyn_metrics/registry.hpp"
 #include "dyn_metrics/state_set.hpp"

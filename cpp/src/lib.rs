@@ -10,6 +10,7 @@
 //! | `described` | a metric's texts, as C reads them |
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
+//! | `on_scrape` | values that are computed when somebody asks |
 //! | `visit` | enumeration, rendering |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
@@ -22,6 +23,7 @@ mod handles;
 mod hot;
 mod input;
 mod metric;
+mod on_scrape;
 mod pin;
 mod registry;
 mod status;
@@ -35,6 +37,7 @@ pub use family::*;
 pub use handles::{dynm_family, dynm_metric, dynm_registry};
 pub use hot::*;
 pub use metric::*;
+pub use on_scrape::*;
 pub use pin::*;
 pub use registry::*;
 pub use status::{dynm_last_error, dynm_status, dynm_status_name};

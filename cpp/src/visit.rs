@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 
+use dyn_metrics::CALLBACK_LIMIT;
 use dyn_metrics_reader::{Collector, FamilySnapshot, Number, SeriesSnapshot, Value};
 
 use crate::described::Texts;
@@ -125,6 +126,7 @@ pub unsafe extern "C" fn dynm_visit(
     edge(|| {
         let registry = open(registry)?;
         let Some(visitor) = visitor else { return failure(dynm_status::DYNM_NULL, c"visitor is NULL") };
+        registry.registry.run_callbacks(CALLBACK_LIMIT);
         let snapshot = collector(registry).collect();
         served(snapshot.stats.segments, registry)?;
         let mut tell = |family: &dynm_family_view, series: Option<&dynm_series_view>| {
@@ -165,6 +167,7 @@ pub unsafe extern "C" fn dynm_render(
     edge(|| {
         store(text, std::ptr::null_mut(), "text")?;
         let registry = open(registry)?;
+        registry.registry.run_callbacks(CALLBACK_LIMIT);
         let mut page = Vec::new();
         let report = collector(registry).render(&mut page);
         served(report.stats.segments, registry)?;

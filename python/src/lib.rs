@@ -14,6 +14,7 @@
 //! | `prometheus` | what stands behind prometheus_client's metric objects |
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
 //! | `bare` | calls that do nothing, for benches |
+//! | `on_scrape` | values that are computed when somebody asks |
 //! | `snapshot` | reading a segment back |
 //! | `lane` | short ways into the methods that count |
 //! | `interpreter` | refuses sub-interpreters |
@@ -32,6 +33,7 @@ mod info;
 mod interpreter;
 mod lane;
 mod metric;
+mod on_scrape;
 mod prometheus;
 mod prometheus_segment;
 mod registry;
@@ -75,6 +77,7 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;
+    module.add_class::<on_scrape::OnScrape>()?;
     module.add_class::<bare::Bare>()
 }
 

@@ -35,7 +35,9 @@ impl Asked {
             ["hang"] => {
                 let (gate, go) = channel::<()>();
                 self.gates.push(gate);
-                self.callbacks.push(registry.on_scrape(move || drop(go.recv())));
+                self.callbacks.push(registry.on_scrape(move || {
+                    let _ = go.recv();
+                }));
             }
             ["panic"] => self.callbacks.push(registry.on_scrape(|| panic!("on purpose"))),
             ["release"] => self.gates.clear(),

@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use functions::Bound;
-pub(crate) use functions::{clear_function, set_function};
+pub(crate) use functions::{clear_function, set_number_function};
 use hub::{Callback, Hub};
 pub(crate) use listener::close_in_child;
 
+use crate::local::{AtomicUsize, Ordering};
 use crate::registry::Registry;
 
 /// How long this process's own pages wait for its callbacks; also what the exporter waits unless it is told otherwise.
@@ -98,19 +99,20 @@ impl Registry {
     /// # }
     /// ```
     pub fn on_scrape(&self, mut callback: impl FnMut() + Send + 'static) -> OnScrape {
-        self.add_callback(Box::new(move || {
+        let work = move || {
             callback();
             true
-        }))
+        };
+        self.add_callback(None, Box::new(work))
     }
 
     /// As [`Self::on_scrape`], of what says itself whether it has failed.
-    pub(crate) fn add_callback(&self, work: Work) -> OnScrape {
+    pub(crate) fn add_callback(&self, key: Option<usize>, work: Work) -> OnScrape {
         let home = match self.current() {
             Some(segment) => Some(Bound::Segment(segment)),
             None => self.foreign().ok().map(|foreign| Bound::Foreign(foreign.number)),
         };
-        add(home, None, work)
+        add(home, key, work)
     }
 
     /// Runs the callbacks of this process in this registry now, and waits for them for at most `limit`.
@@ -131,6 +133,13 @@ impl Registry {
     }
 }
 
+/// Runs the callbacks of the registry with this number.
+pub(crate) fn run_foreign(number: usize) {
+    if let Some(hub) = Hub::existing() {
+        hub.run(&|callback| callback.home.number() == number, CALLBACK_LIMIT);
+    }
+}
+
 /// Registers a callback; in place of those with the same key.
 pub(crate) fn add(home: Option<Bound>, key: Option<usize>, work: Work) -> OnScrape {
     let Some((home, hub)) = home.and_then(|home| Some((home, Hub::of_this_process()?))) else {
@@ -139,11 +148,15 @@ pub(crate) fn add(home: Option<Bound>, key: Option<usize>, work: Work) -> OnScra
     OnScrape(Some((hub, hub.add(home, key, work))))
 }
 
-/// Ends the callback with this key.
-pub(crate) fn remove_key(key: usize) {
-    if let Some(hub) = Hub::existing() {
-        hub.remove_key(key);
-    }
+/// Ends the callback with this key; false when there is none.
+pub(crate) fn remove_key(key: usize) -> bool {
+    Hub::existing().is_some_and(|hub| hub.remove_key(key))
+}
+
+/// A key that no series and no other callback has.
+pub(crate) fn new_key() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    NEXT.fetch_add(2, Ordering::Relaxed) // odd: those of series are addresses
 }
 
 /// Ends all callbacks of this process, and waits for those that run, for at most `limit`; false when some still do.

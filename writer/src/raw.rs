@@ -33,7 +33,7 @@ use crate::cells::{Amount, Cells};
 use crate::family::Family;
 use crate::foreign::ForeignFamily;
 use crate::metric::Metric;
-use crate::on_scrape::{self, OnScrape};
+use crate::on_scrape;
 use crate::opts::Opts;
 use crate::origin::Identity;
 use crate::registry::Registry;
@@ -273,19 +273,33 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
     })
 }
 
-/// As [`Registry::on_scrape`], of a callback that says itself whether it has failed: false.
-pub fn on_scrape(registry: &Registry, work: Box<dyn FnMut() -> bool + Send>) -> OnScrape {
-    registry.add_callback(work)
+/// As [`Registry::on_scrape`], of a callback that says itself whether it has failed (false) and lasts until
+/// [`end_callback`] gets the number that this gives.
+pub fn on_scrape(registry: &Registry, work: Box<dyn FnMut() -> bool + Send>) -> usize {
+    let key = on_scrape::new_key();
+    registry.add_callback(Some(key), work).keep();
+    key
 }
 
-/// Has `work` run whenever somebody asks, as what sets the series of `handle`, in place of an earlier one.
-pub fn set_function<M: Metric>(handle: &M, work: Box<dyn FnMut() -> bool + Send>) -> OnScrape {
-    on_scrape::set_function(handle, work)
+/// Ends what [`on_scrape`] has begun; false when it had ended.
+pub fn end_callback(number: usize) -> bool {
+    on_scrape::remove_key(number)
 }
 
-/// Ends what [`set_function`] has set.
-pub fn clear_function<M: Metric>(handle: &M) {
-    on_scrape::clear_function(handle);
+/// Has a gauge set to what `function` gives whenever somebody asks, in its unit, or a counter to the total that it gives,
+/// until [`clear_function`], in place of an earlier one; false of metrics of other kinds, and those that nobody else sees.
+pub fn set_function<M: Metric>(handle: &M, function: Box<dyn FnMut() -> Option<f64> + Send>) -> bool {
+    let set = on_scrape::set_number_function(handle, function);
+    set.is_some_and(|set| {
+        let is_registered = set.is_registered();
+        set.keep();
+        is_registered
+    })
+}
+
+/// Ends what [`set_function`] has set; false when nothing was.
+pub fn clear_function<M: Metric>(handle: &M) -> bool {
+    on_scrape::clear_function(handle)
 }
 
 /// Ends all on-scrape callbacks of this process, and waits for those that run for at most `limit`; false when some still do.

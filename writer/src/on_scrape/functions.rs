@@ -4,8 +4,11 @@ use std::ptr;
 use std::time::Duration;
 
 use super::{OnScrape, Work, add, remove_key};
+use dyn_metrics_layout::kind::Number;
+use dyn_metrics_layout::{Kind, Representation};
+
 use crate::metric::Metric;
-use crate::metrics::{Counter, DurationGauge, FloatCounter, FloatGauge, Gauge};
+use crate::metrics::{self, Counter, DurationGauge, FloatCounter, FloatGauge, Gauge};
 use crate::origin::Identity;
 use crate::segment::Segment;
 
@@ -36,17 +39,50 @@ fn bound<M: Metric>(handle: &M) -> Option<(Bound, usize)> {
 }
 
 /// Has `work` run as the one that sets this series.
-pub(crate) fn set_function<M: Metric>(handle: &M, work: Work) -> OnScrape {
+fn set_function<M: Metric>(handle: &M, work: Work) -> OnScrape {
     match bound(handle) {
         Some((home, key)) => add(Some(home), Some(key), work),
         None => add(None, None, work),
     }
 }
 
-/// Ends what sets this series.
-pub(crate) fn clear_function<M: Metric>(handle: &M) {
-    if let Some((_, key)) = bound(handle) {
-        remove_key(key);
+/// Ends what sets this series; false when nothing does.
+pub(crate) fn clear_function<M: Metric>(handle: &M) -> bool {
+    bound(handle).is_some_and(|(_, key)| remove_key(key))
+}
+
+/// Has a series set, or added to if it is a counter, by a number in its unit that `function` gives, or fails to give; none of
+/// other kinds.
+pub(crate) fn set_number_function<M: Metric>(
+    handle: &M,
+    mut function: Box<dyn FnMut() -> Option<f64> + Send>,
+) -> Option<OnScrape> {
+    let (own, mut last) = (handle.clone(), 0.0);
+    let set: Box<dyn FnMut(f64) + Send> = match M::KIND {
+        Kind::Gauge => Box::new(move |value| metrics::set(own.gauge(), number::<M>(value))),
+        Kind::Counter => Box::new(move |total| {
+            let Some(cells) = own.cells() else { return };
+            // Differences of what is counted, so that what is rounded away now comes later.
+            match (number::<M>(total), number::<M>(if total >= last { last } else { 0.0 })) {
+                (Number::Float(now), Number::Float(before)) => cells.add_f64(0, now - before),
+                (now, before) => cells.add_u64(0, now.to_bits().wrapping_sub(before.to_bits())),
+            }
+            last = total;
+        }),
+        _ => return None,
+    };
+    let mut set = set;
+    let is_good = |value: f64| M::KIND != Kind::Counter || (value.is_finite() && value >= 0.0);
+    let work = move || function().filter(|value| is_good(*value)).map(&mut set).is_some();
+    Some(set_function(handle, Box::new(work)))
+}
+
+/// A value in the representation of a handle; saturates.
+fn number<M: Metric>(value: f64) -> Number {
+    match M::REPRESENTATION {
+        Representation::Float => Number::Float(value),
+        Representation::Nanoseconds => Number::Nanoseconds((value * 1e9).round() as i64),
+        _ => Number::Integer(value.round() as i64),
     }
 }
 

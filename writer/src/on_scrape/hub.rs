@@ -148,18 +148,19 @@ impl Hub {
         self.remove_where(|other| Arc::ptr_eq(other, &callback));
     }
 
-    pub(super) fn remove_key(&'static self, key: usize) {
-        self.remove_where(|other| other.key == Some(key));
+    /// False when no callback has this key.
+    pub(super) fn remove_key(&'static self, key: usize) -> bool {
+        self.remove_where(|other| other.key == Some(key))
     }
 
-    fn remove_where(&'static self, is_meant: impl Fn(&Arc<Callback>) -> bool) {
+    fn remove_where(&'static self, is_meant: impl Fn(&Arc<Callback>) -> bool) -> bool {
         let removed = {
             let mut state = self.state();
             let removed = state.take(is_meant);
             state.close_unused();
             removed
         };
-        drop(removed);
+        !removed.is_empty()
     }
 
     /// Ends every callback; whether none runs any more.

@@ -15,10 +15,10 @@ use dyn_metrics_layout::gauge::Claimant;
 use dyn_metrics_layout::process::{Process, STRIDE, SlotWords, lock_offset};
 use dyn_metrics_layout::sync::Ordering as Shared;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::{Gid, UnlinkatFlags, unlinkat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstat};
+use nix::unistd::{Gid, UnlinkatFlags, chown, geteuid, unlinkat};
 
 use super::kept::Kept;
 use crate::local::{AtomicBool, AtomicI32, Ordering};
@@ -84,31 +84,28 @@ impl Listener {
     /// Connecting takes the right to write: it is given to those who may read the segment. The socket was made for its owner
     /// alone.
     fn share(&self) -> nix::Result<()> {
-        let stat = self.segment.with_fd(|fd| fstat(fd))?;
-        let readers = stat.st_mode & 0o044;
-        if readers == 0 {
-            return Ok(());
-        }
+        let file = self.segment.with_fd(|fd| fstat(fd))?;
+        let readers = file.st_mode & 0o044;
         // What was bound, and nothing that somebody has put in its place since.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let inode = openat(&self.directory, self.name.as_str(), flags, Mode::empty())?;
         let found = fstat(&inode)?;
         let is_ours = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits()
-            && found.st_uid == nix::unistd::geteuid().as_raw();
+            && found.st_uid == geteuid().as_raw();
         if !is_ours {
             return Err(Errno::EPERM);
         }
         let path = format!("/proc/self/fd/{}", inode.as_raw_fd());
-        if found.st_gid != stat.st_gid {
-            nix::unistd::chown(path.as_str(), None, Some(Gid::from_raw(stat.st_gid)))?;
+        if readers != 0 && found.st_gid != file.st_gid {
+            chown(path.as_str(), None, Some(Gid::from_raw(file.st_gid)))?;
         }
-        let mode = Mode::from_bits_truncate(0o600 | readers | readers >> 1);
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            path.as_str(),
-            mode,
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )
+        // The umask may have cut bits even of the owner's.
+        let mode = 0o600 | readers | readers >> 1;
+        if found.st_mode & 0o777 == mode {
+            return Ok(());
+        }
+        let follow = FchmodatFlags::FollowSymlink;
+        fchmodat(AT_FDCWD, path.as_str(), Mode::from_bits_truncate(mode), follow)
     }
 
     /// Somebody who has connected.

@@ -62,7 +62,8 @@ impl Wake {
 
 /// Makes sure that somebody can ask for the callbacks in `segment`, as far as possible.
 pub(super) fn ensure(hub: &'static Hub, segment: &'static Segment) {
-    let has_socket = |state: &State| state.listeners.iter().any(|one| one.segment.id == segment.id);
+    let has_socket =
+        |state: &State| state.listeners.iter().any(|one| one.segment.id == segment.id && one.is_ours());
     if has_socket(&hub.state()) {
         return;
     }
@@ -82,13 +83,16 @@ pub(super) fn ensure(hub: &'static Hub, segment: &'static Segment) {
     }
     state.listeners.push(listener);
     match &state.service {
-        Some(wake) => wake.ring(),
-        None => {
-            if let Err(error) = start(hub, &mut state) {
-                log::warn!("no thread to answer who asks for on-scrape callbacks: {error}");
-                state.listeners.drain(..).for_each(|listener| listener.withdraw());
-            }
-        }
+        Some(wake) if wake.ear.is_ours() => wake.ring(),
+        _ => start_or_give_up(hub, &mut state),
+    }
+}
+
+fn start_or_give_up(hub: &'static Hub, state: &mut State) {
+    if let Err(error) = start(hub, state) {
+        log::warn!("no thread to answer who asks for on-scrape callbacks: {error}");
+        state.service = None;
+        state.listeners.drain(..).for_each(|listener| listener.withdraw());
     }
 }
 
@@ -124,11 +128,14 @@ pub(super) fn spawn_quiet(name: &str, work: impl FnOnce() + Send + 'static) -> i
     spawned.map(drop)
 }
 
-fn serve(hub: &'static Hub, wake: &Wake) {
+fn serve(hub: &'static Hub, wake: &Arc<Wake>) {
     let mut guests: Vec<Guest> = Vec::new();
     loop {
         let listeners = {
             let mut state = hub.state();
+            if !state.service.as_ref().is_some_and(|own| Arc::ptr_eq(own, wake)) {
+                return; // replaced
+            }
             if state.listeners.is_empty() {
                 state.service = None;
                 return;
@@ -137,7 +144,7 @@ fn serve(hub: &'static Hub, wake: &Wake) {
         };
         wait(wake, &listeners, &guests);
         if !wake.ear.is_ours() || !listeners.iter().all(|listener| listener.is_ours()) {
-            return give_up(hub);
+            return give_up(hub, wake);
         }
         wake.hush();
         for listener in &listeners {
@@ -150,16 +157,22 @@ fn serve(hub: &'static Hub, wake: &Wake) {
     }
 }
 
-/// The host has closed our descriptors. The next callback that is registered begins anew.
-fn give_up(hub: &'static Hub) {
+/// The host has closed our descriptors, some of them or all: lets go of those, and of this thread unless it was replaced.
+fn give_up(hub: &'static Hub, wake: &Arc<Wake>) {
     log::warn!(
-        "somebody has closed the sockets for on-scrape callbacks, which run for this process's own pages only"
+        "somebody has closed sockets for on-scrape callbacks; these run for this process's own pages only"
     );
     let mut state = hub.state();
-    let listeners = std::mem::take(&mut state.listeners);
-    state.service = None;
-    drop(state);
-    listeners.iter().for_each(|listener| listener.withdraw());
+    let (kept, lost): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut state.listeners).into_iter().partition(|listener| listener.is_ours());
+    state.listeners = kept;
+    lost.iter().for_each(|listener| listener.withdraw());
+    if state.service.as_ref().is_some_and(|own| Arc::ptr_eq(own, wake)) {
+        state.service = None;
+        if !state.listeners.is_empty() {
+            start_or_give_up(hub, &mut state);
+        }
+    }
 }
 
 fn wait(wake: &Wake, listeners: &[Arc<Listener>], guests: &[Guest]) {

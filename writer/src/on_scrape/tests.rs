@@ -111,11 +111,13 @@ fn one_that_panics_is_counted_and_goes_on_being_asked() {
     let fake = Fake::new();
     let registry = fake.registry();
     let _panics = registry.on_scrape(|| panic!("on purpose"));
-    let _fails = crate::raw::on_scrape(&registry, Box::new(|| false));
+    let fails = crate::raw::on_scrape(&registry, Box::new(|| false));
     let _runs = registry.on_scrape(|| ());
     for _ in 0..2 {
         assert_eq!(registry.run_callbacks(LONG), CallbackRun { done: 3, failed: 2, late: 0 });
     }
+    assert!(crate::raw::end_callback(fails) && !crate::raw::end_callback(fails));
+    assert_eq!(registry.run_callbacks(LONG), CallbackRun { done: 2, failed: 1, late: 0 });
 }
 
 #[test]
@@ -150,6 +152,30 @@ fn a_function_of_a_series_replaces_the_one_before() {
     assert_eq!(registry.run_callbacks(LONG).done, 0);
     let private = crate::Gauge::default();
     assert!(!private.set_function(|| 1).is_registered());
+}
+
+#[test]
+fn what_bindings_give_as_doubles_is_set_in_the_unit_of_the_handle() {
+    use crate::raw::{clear_function, set_function};
+    let fake = Fake::new();
+    let registry = fake.registry();
+    let whole = registry.gauge("g", "").unwrap();
+    let time = registry.duration_gauge("g_seconds", "").unwrap();
+    let counter = registry.counter("c_total", "").unwrap();
+    let seconds = registry.duration_counter("c_seconds_total", "").unwrap();
+    let mut totals = [2.0, 3.5, f64::NAN, 1.0].into_iter();
+    assert!(set_function(&whole, Box::new(|| Some(2.6))));
+    assert!(set_function(&time, Box::new(|| Some(0.25))));
+    assert!(set_function(&counter, Box::new(move || totals.next())));
+    assert!(set_function(&seconds, Box::new(|| Some(1.5))));
+    for (expected, failed) in [(2, 0), (4, 0), (4, 1), (5, 0), (5, 1)] {
+        assert_eq!(registry.run_callbacks(LONG), CallbackRun { done: 4, failed, late: 0 });
+        assert_eq!(counter.value(), expected);
+    }
+    assert_eq!((whole.value(), time.value(), seconds.value()), (3, 0.25, 1.5));
+    assert!(clear_function(&whole) && !clear_function(&whole));
+    assert!(!set_function(&registry.tally("t", "").unwrap(), Box::new(|| Some(1.0))));
+    assert!(!set_function(&crate::Gauge::default(), Box::new(|| Some(1.0))));
 }
 
 #[test]
@@ -245,4 +271,25 @@ fn a_registry_s_callbacks_are_not_another_s() {
     let _other = (other.on_scrape(|| ()), other.on_scrape(|| ()));
     assert_eq!((one.run_callbacks(LONG).done, other.run_callbacks(LONG).done), (1, 2));
     assert_eq!(Registry::null().run_callbacks(LONG), CallbackRun::default());
+}
+
+#[cfg(feature = "prometheus")]
+#[test]
+fn whoever_gathers_the_prometheus_registry_has_callbacks_run() {
+    let theirs = prometheus::Registry::new();
+    let registry = Registry::with_backend(Arc::new(crate::backend::Prometheus::new(theirs.clone())));
+    let (one, other) = (registry.gauge("one", "").unwrap(), registry.gauge("other", "").unwrap());
+    let mut runs = 0;
+    let _callback = registry.on_scrape(move || {
+        runs += 1;
+        one.set(runs);
+        other.set(runs);
+    });
+    let gathered = || -> Vec<f64> {
+        theirs.gather().iter().map(|family| family.get_metric()[0].get_gauge().value()).collect()
+    };
+    let first = gathered();
+    assert_eq!(first[0], first[1], "one run for all families");
+    while gathered() == first {}
+    registry.render().unwrap();
 }
