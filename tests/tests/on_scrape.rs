@@ -61,7 +61,7 @@ fn each_scrape_shows_what_twenty_processes_have_just_computed() {
     assert!(stage.files(SOCKETS).is_empty());
     let page = page(&exporter);
     assert_eq!((value(&page, "asked"), own(&page, "asked")), (Some(80.0), 80.0), "the last values stay");
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_stopped_process_is_served_with_its_last_values_and_not_waited_for_again() {
     advance(&exporter);
     stopped.signal(Signal::SIGCONT);
     wait_for("its values", || value(&page(&exporter), "other").filter(|now| *now > last + 1.0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_callback_that_hangs_or_panics_keeps_no_other_from_running() {
         let (before, after) = (page(&exporter), page(&exporter));
         (own(&before, "late") == own(&after, "late")).then_some(())
     });
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_killed_process_costs_a_scrape_nothing_and_leaves_nothing_for_long() {
     advance(&exporter);
     next.end();
     assert!(stage.files(SOCKETS).is_empty(), "who ends by itself leaves none");
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_forked_child_has_callbacks_of_its_own_only() {
     let _child_lives = parent.kill_and_keep_children();
     let seen = page(&exporter);
     assert_eq!((value(&seen, "other"), own(&seen, "late")), (Some(3.0), 0.0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn nobody_is_asked_without_time() {
     let exporter = exporter(&stage, "0");
     let seen = page(&exporter);
     assert_eq!((value(&seen, "asked").unwrap_or(0.0), own(&seen, "asked")), (0.0, 0.0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn processes_of_several_pid_namespaces_are_asked() {
     peers.iter_mut().for_each(|peer| peer.done("on-scrape count asked"));
     let exporter = exporter(&stage, LONG);
     assert_eq!(value(&page(&exporter), "asked"), Some(6.0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_exporter_without_rights_on_a_read_only_mount_asks() {
     let exporter = Exporter::start_by(command, &[&path.display().to_string()]);
     let seen = page(&exporter);
     assert_eq!((value(&seen, "asked"), own(&seen, "failed")), (Some(7.0), 0.0), "{seen}");
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn what_else_lies_in_the_directory_makes_no_difference() {
     let exporter = Exporter::start_by(command, &[&directory, &format!("{directory}/*")]);
     let seen = page(&exporter);
     assert_eq!((value(&seen, "asked"), own(&seen, "asked"), own(&seen, "failed")), (Some(2.0), 2.0, 0.0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 #[test]
@@ -235,5 +235,5 @@ fn a_host_that_closes_all_descriptors_gets_no_bytes_of_ours() {
     }
     peer.done("on-scrape count asked");
     advance(&exporter);
-    exporter.end();
+    let _ = exporter.end();
 }
