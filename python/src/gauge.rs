@@ -145,6 +145,7 @@ impl Gauge {
     /// >>> waiting.set_function(lambda: len(queue))
     /// >>> REGISTRY.snapshot()["doc_waiting"]["series"]
     /// [{'labels': {}, 'value': 3.0}]
+    /// >>> waiting.set_function(None)
     fn set_function(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
         on_scrape::set_function(Self::handle(slf)?, function)
     }
