@@ -172,7 +172,7 @@ fn what_bindings_give_as_doubles_is_set_in_the_unit_of_the_handle() {
         assert_eq!(registry.run_callbacks(LONG), CallbackRun { done: 4, failed, late: 0 });
         assert_eq!(counter.value(), expected);
     }
-    assert_eq!((whole.value(), time.value(), seconds.value()), (3, 0.25, 1.5));
+    assert_eq!((whole.value(), time.value(), seconds.value().as_secs_f64()), (3, 0.25, 1.5));
     assert!(clear_function(&whole) && !clear_function(&whole));
     assert!(!set_function(&registry.tally("t", "").unwrap(), Box::new(|| Some(1.0))));
     assert!(!set_function(&crate::Gauge::default(), Box::new(|| Some(1.0))));
@@ -286,7 +286,7 @@ fn whoever_gathers_the_prometheus_registry_has_callbacks_run() {
         other.set(runs);
     });
     let gathered = || -> Vec<f64> {
-        theirs.gather().iter().map(|family| family.get_metric()[0].get_gauge().value()).collect()
+        theirs.gather().iter().map(|family| family.get_metric()[0].get_gauge().get_value()).collect()
     };
     let first = gathered();
     assert_eq!(first[0], first[1], "one run for all families");
