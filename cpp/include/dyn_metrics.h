@@ -1055,6 +1055,21 @@ typedef int32_t (*dynm_is_idle)(void *user);
  * Cleans up after a canary's request; `why` is a `dynm_cancelled`. Must return.
  */
 typedef void (*dynm_clean_up)(void *user, uint32_t why);
+ * Called when somebody asks for values; it sets metrics. 0 is good, anything else is counted as a failure. Must
+ * return: no exception and no longjmp may leave it.
+ */
+typedef int32_t (*dynm_scrape_callback)(void *user);
+
+/**
+ * Called once when a callback has ended and doesn't run any more, to release `user`. By any thread. Must return.
+ */
+typedef void (*dynm_scrape_destroy)(void *user);
+
+/**
+ * Called when somebody asks for a value, to store it in `*value`: seconds of durations. 0 is good; anything else is
+ * counted as a failure, and what is in `*value` is left out. Must return, as dynm_scrape_callback.
+ */
+typedef int32_t (*dynm_scrape_function)(void *user, double *value);
 
 /**
  * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
@@ -1822,6 +1837,45 @@ dynm_status dynm_system_add_canary(const dynm_system *system,
  */
 dynm_status dynm_system_remove(const dynm_system *system,
                                const char *name);
+ * Has `callback` run whenever somebody asks for values, before they are read: when the exporter is scraped, when this
+ * process's own server is, and in dynm_render(). For values that are computed, such as the length of a queue.
+ *
+ * Requires: a registry; `callback` not NULL, callable by any thread, never by two at once; `destroy` NULL or what
+ * releases `user`; `id` NULL or where the callback's number goes. Guarantees: runs on a thread of the library's, until
+ * dynm_on_scrape_end() or the end of the process. Who asks waits a short time (100 ms unless the exporter is told
+ * otherwise) and reads what is there; one that is still running is not started again and keeps no other from running. A
+ * forked child has none of its parent's callbacks, and destroys nothing of them. On failure nothing is kept and `destroy` is not called. Threads: any, also
+ * from a callback. Signals: no. Cost: a thread and a socket beside the segment, once. Errors: DYNM_NULL,
+ * DYNM_WRONG_TYPE, DYNM_CLOSED.
+ */
+dynm_status dynm_on_scrape(const dynm_registry *registry,
+                           dynm_scrape_callback callback,
+                           void *user,
+                           dynm_scrape_destroy destroy,
+                           size_t *id);
+
+/**
+ * Ends a callback.
+ *
+ * Requires: a number that dynm_on_scrape() gave. Guarantees: no further run begins; one that is under way goes on, and
+ * `destroy` is called when it is over, else before this returns. Threads: any, also from a callback. Signals: no. Cost:
+ * small. Errors: DYNM_NOT_FOUND when it has ended, and in a forked child.
+ */
+dynm_status dynm_on_scrape_end(size_t id);
+
+/**
+ * Has the value of a gauge, or the total of a counter, computed by `function` whenever somebody asks for it. Of a counter's
+ * totals what they have grown by is added; one that has become less counts as having begun again at 0.
+ *
+ * Requires: a metric; `function` callable as for dynm_on_scrape(), or NULL to end the one before; `destroy` NULL or what
+ * releases `user`. Guarantees: as dynm_on_scrape(); a later function of the same series takes the place of an earlier one.
+ * On failure nothing is kept, nothing ends and `destroy` is not called. Threads, Signals, Cost: as dynm_on_scrape(). Errors: DYNM_NULL, DYNM_WRONG_TYPE for
+ * other metrics than gauges and counters, DYNM_NOT_FOUND for a private metric, which nobody asks for, and for NULL when there is none to end.
+ */
+dynm_status dynm_set_function(const dynm_metric *metric,
+                              dynm_scrape_function function,
+                              void *user,
+                              dynm_scrape_destroy destroy);
 
 /**
  * The cells of a counter, tally or histogram.

@@ -33,6 +33,7 @@
 #include "dyn_metrics/hierarchy.hpp"
 #include "dyn_metrics/histogram.hpp"
 #include "dyn_metrics/metrics.hpp"
+#include "dyn_metrics/on_scrape.hpp"
 #include "dyn_metrics/options.hpp"
 #include "dyn_metrics/registry.hpp"
 #include "dyn_metrics/state_set.hpp"

@@ -11,6 +11,7 @@
 //! | `choice`, `hierarchy` | registries of other kinds than a segment, thresholds, levels |
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
+//! | `on_scrape` | values that are computed when somebody asks |
 //! | `visit` | enumeration, rendering |
 //! | `composite` | one number of many series |
 //! | `system`, `system_checks` | the process's own server, unless built without feature `system` |
@@ -28,6 +29,7 @@ mod hierarchy;
 mod hot;
 mod input;
 mod metric;
+mod on_scrape;
 mod pin;
 mod registry;
 mod remove;
@@ -49,6 +51,7 @@ pub use handles::{dynm_family, dynm_metric, dynm_registry};
 pub use hierarchy::*;
 pub use hot::*;
 pub use metric::*;
+pub use on_scrape::*;
 pub use pin::*;
 pub use registry::*;
 pub use status::{dynm_last_error, dynm_status, dynm_status_name};

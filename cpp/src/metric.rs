@@ -56,6 +56,23 @@ macro_rules! types {
                 }
             }
 
+            /// Whether a function may give its value.
+            pub(crate) fn may_be_computed(&self) -> bool {
+                matches!(self.kind(), Kind::Counter | Kind::Gauge)
+            }
+
+            pub(crate) fn set_function(&self, function: Box<dyn FnMut() -> Option<f64> + Send>) -> bool {
+                match self {
+                    $(Self::$variant(handle) => raw::set_function(handle, function),)*
+                }
+            }
+
+            pub(crate) fn clear_function(&self) -> bool {
+                match self {
+                    $(Self::$variant(handle) => raw::clear_function(handle),)*
+                }
+            }
+
             pub(crate) fn describe(&self) -> Option<raw::Description> {
                 match self {
                     $(Self::$variant(handle) => raw::describe(handle),)*

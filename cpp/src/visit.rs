@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 
+use dyn_metrics::CALLBACK_LIMIT;
 use dyn_metrics_reader::{Collector, FamilySnapshot, Number, SeriesSnapshot, Value};
 
 use crate::described::Texts;
@@ -130,6 +131,7 @@ pub unsafe extern "C" fn dynm_visit(
     edge(|| {
         let registry = open(registry)?;
         let Some(visitor) = visitor else { return failure(dynm_status::DYNM_NULL, c"visitor is NULL") };
+        registry.registry.run_callbacks(CALLBACK_LIMIT);
         let snapshot = collector(registry)?.collect();
         served(snapshot.stats.segments, registry)?;
         let mut tell = |family: &dynm_family_view, series: Option<&dynm_series_view>| {
@@ -174,6 +176,7 @@ pub unsafe extern "C" fn dynm_render(
         if registry.registry.kind() != "shm" {
             return give_text(registry.registry.render()?.into_bytes(), text, length);
         }
+        registry.registry.run_callbacks(CALLBACK_LIMIT);
         let mut page = Vec::new();
         let report = collector(registry)?.render(&mut page);
         served(report.stats.segments, registry)?;

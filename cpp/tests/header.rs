@@ -27,7 +27,7 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "status.rs",
     "types.rs",
     "about.rs",
@@ -43,6 +43,7 @@ const SOURCES: [&str; 17] = [
     "composite.rs",
     "system.rs",
     "system_checks.rs",
+    "on_scrape.rs",
     "hot.rs",
     "pin.rs",
 ];

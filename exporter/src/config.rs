@@ -1,6 +1,7 @@
 //! What an exporter is told: which segments, which address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 /// The segment that is served when nothing else is said.
 pub const DEFAULT_SHM: &str = "/dev/shm/dynamo";
@@ -10,6 +11,9 @@ pub const SHM_VARIABLE: &str = "DYN_METRICS_SHM";
 
 /// The address that is served when nothing else is said; 9464 is Prometheus' registered port for such exporters.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9464);
+
+/// How long on-scrape callbacks are waited for when nothing else is said.
+pub const DEFAULT_CALLBACK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Which segments to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Config {
     pub max_level: u8,
     /// The address to listen on; port 0 takes a free one, which [`Server::local_addr`](crate::Server::local_addr) names.
     pub listen: SocketAddr,
+    /// How long processes are waited for to run their on-scrape callbacks before each collection; 0 asks nobody.
+    pub callback_timeout: Duration,
 }
 
 impl Default for Config {
@@ -31,6 +37,7 @@ impl Default for Config {
             allow_uids: Vec::new(),
             max_level: u8::MAX,
             listen: DEFAULT_LISTEN,
+            callback_timeout: DEFAULT_CALLBACK_TIMEOUT,
         }
     }
 }

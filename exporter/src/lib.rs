@@ -11,6 +11,7 @@
 //! | what may other servers of this workspace use? | [`serving`] |
 //! | how do concurrent scrapes share one collection? | `scrape`, `page`, `gzip`, `buffers` |
 //! | what is a collection? | `segments`, `self_metrics` |
+//! | how are processes asked for values that they compute? | `callbacks` |
 //! | when is a line logged about a segment? | `watch` |
 //!
 //! # Use
@@ -38,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod callbacks;
 mod config;
 mod connection;
 mod descriptors;
@@ -57,7 +59,7 @@ pub mod serving;
 mod timed;
 mod watch;
 
-pub use config::{Config, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, parse_listen};
+pub use config::{Config, DEFAULT_CALLBACK_TIMEOUT, DEFAULT_LISTEN, DEFAULT_SHM, SHM_VARIABLE, parse_listen};
 pub use descriptors::raise_limit;
 pub use error::Error;
 pub use server::{Server, bind};

@@ -7,11 +7,13 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use dyn_metrics_exporter::{
-    Config, DEFAULT_LISTEN, DEFAULT_SHM, Error, SHM_VARIABLE, bind, parse_listen, raise_limit,
+    Config, DEFAULT_CALLBACK_TIMEOUT, DEFAULT_LISTEN, DEFAULT_SHM, Error, SHM_VARIABLE, bind, parse_listen,
+    raise_limit,
 };
 use dyn_metrics_layout::FORMAT_VERSION;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,6 +68,12 @@ struct Arguments {
     #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN, value_parser = parse_listen)]
     listen: SocketAddr,
 
+    /// Milliseconds to wait, at a scrape, for processes to run their on-scrape callbacks; 0 asks nobody
+    ///
+    /// Whoever is late is served with its last values, and not waited for again until it has answered.
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_CALLBACK_TIMEOUT.as_millis() as u32, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    callback_timeout: u32,
+
     /// Least important events to log: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value_t = LevelFilter::INFO)]
     log_level: LevelFilter,
@@ -89,8 +97,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&error),
     };
-    let Arguments { allow_uid: allow_uids, level: max_level, listen, .. } = arguments;
-    let code = runtime.block_on(serve(Config { shm, allow_uids, max_level, listen }));
+    let Arguments { allow_uid: allow_uids, level: max_level, listen, callback_timeout, .. } = arguments;
+    let callback_timeout = Duration::from_millis(u64::from(callback_timeout));
+    let code = runtime.block_on(serve(Config { shm, allow_uids, max_level, listen, callback_timeout }));
     // A collection may still run for a client that was cut; nothing is lost with it.
     runtime.shutdown_background();
     code
@@ -193,9 +202,16 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_refused() {
-        let levels = [["--level", "256"], ["--level", "x"]];
-        for wrong in [["--shm", ""], ["--listen", "9464"], ["--log-level", "loud"]].iter().chain(&levels) {
-            assert!(Arguments::try_parse_from(["exporter"].iter().chain(wrong)).is_err(), "{wrong:?}");
+        for wrong in [
+            ["--shm", ""],
+            ["--listen", "9464"],
+            ["--log-level", "loud"],
+            ["--level", "256"],
+            ["--level", "x"],
+            ["--callback-timeout", "1s"],
+            ["--callback-timeout", "10001"],
+        ] {
+            assert!(Arguments::try_parse_from(["exporter"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
     }
 

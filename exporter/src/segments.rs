@@ -6,6 +6,7 @@ use dyn_metrics_reader::{Collector, Report, SegmentReport, SegmentState, Statist
 
 use crate::Config;
 use crate::buffers::Buffers;
+use crate::callbacks::SharedAsker;
 use crate::gzip::Gzip;
 use crate::page::{Found, Page};
 use crate::self_metrics::{self, Counts};
@@ -16,6 +17,7 @@ pub(crate) struct Segments {
     patterns: Vec<String>,
     allow_uids: Vec<u32>,
     max_level: u8,
+    asker: SharedAsker,
     collector: Option<Collector>,
     watch: Watch,
     counts: Counts,
@@ -72,8 +74,9 @@ impl Segments {
     /// The pages tell `counts`.
     pub(crate) fn new(config: &Config, counts: Counts) -> Self {
         let (watch, texts, gzip) = Default::default();
-        let Config { shm, allow_uids, max_level, .. } = config.clone();
-        Self { patterns: shm, allow_uids, max_level, collector: None, watch, counts, texts, gzip }
+        let Config { shm, allow_uids, max_level, callback_timeout, .. } = config.clone();
+        let asker = SharedAsker::new(callback_timeout, &allow_uids, counts.callbacks.clone());
+        Self { patterns: shm, allow_uids, max_level, asker, collector: None, watch, counts, texts, gzip }
     }
 
     /// Reads and encodes families up to `level`, and up to the configured one; blocking.
@@ -81,7 +84,7 @@ impl Segments {
     /// The collector is put back only at the end: one that panicked is dropped, and the next call starts anew.
     pub(crate) fn collect(&mut self, level: u8) -> Page {
         let started = Instant::now();
-        let new = || Collector::new(&self.patterns).allow_uids(&self.allow_uids);
+        let new = || self.asker.attach(Collector::new(&self.patterns).allow_uids(&self.allow_uids));
         let mut collector = self.collector.take().unwrap_or_else(new);
         collector.set_max_level(level.min(self.max_level));
         let mut text = self.texts.take();
@@ -167,11 +170,17 @@ impl SegmentView {
 mod tests {
     use std::sync::Arc;
 
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn memory_of_pages_that_nobody_reads_is_used_again() {
-        let config = Config { shm: vec!["/nonexistent/segment".to_owned()], ..Config::default() };
+        let config = Config {
+            shm: vec!["/nonexistent/segment".to_owned()],
+            callback_timeout: Duration::ZERO,
+            ..Config::default()
+        };
         let mut segments = Segments::new(&config, Counts::default());
         let mut text = || Arc::new(segments.collect(u8::MAX)).text();
         let (first, second) = (text(), text());

@@ -21,6 +21,14 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -33,6 +41,21 @@ pub(crate) struct Counts {
     pub(crate) scrapes: Count,
     /// Requests of any kind that got an older page, because too many pages were on their way to slow clients.
     pub(crate) older_pages: Count,
+    /// On-scrape callbacks.
+    pub(crate) callbacks: CallbackCounts,
+}
+
+/// What became of the processes that were asked to run their on-scrape callbacks. Clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallbackCounts {
+    /// Processes asked.
+    pub(crate) asked: Count,
+    /// Processes that had not answered in time, and callbacks that those who had say were late.
+    pub(crate) late: Count,
+    /// Processes that could not be asked, and callbacks that failed.
+    pub(crate) failed: Count,
+    /// How long the last asking took, in nanoseconds.
+    pub(crate) took: Count,
 }
 
 /// Appends the exporter's own families; `took` is the collection that made this page.
@@ -44,6 +67,27 @@ pub(crate) fn append(took: Duration, counts: &Counts, page: &mut Vec<u8>) {
             "Version of the exporter, and of the segment format it reads.",
             version.into_iter().collect(),
             Number::Unsigned(1),
+        ),
+        gauge(
+            "dyn_metrics_exporter_callback_duration_seconds",
+            "Time that processes were waited for, for this page, to run their on-scrape callbacks.",
+            Labels::default(),
+            Number::Float(Duration::from_nanos(counts.callbacks.took.value()).as_secs_f64()),
+        ),
+        counter(
+            "dyn_metrics_exporter_callbacks_asked_total",
+            "Processes asked to run their on-scrape callbacks.",
+            &counts.callbacks.asked,
+        ),
+        counter(
+            "dyn_metrics_exporter_callbacks_failed_total",
+            "On-scrape callbacks that failed, and processes that could not be asked for theirs.",
+            &counts.callbacks.failed,
+        ),
+        counter(
+            "dyn_metrics_exporter_callbacks_late_total",
+            "On-scrape callbacks, and processes with such, that were not done in time: their last values were served.",
+            &counts.callbacks.late,
         ),
         counter(
             "dyn_metrics_exporter_older_pages_total",
@@ -104,7 +148,7 @@ mod tests {
         assert!(text.ends_with("\ndyn_metrics_exporter_scrapes_total 7\n"));
         assert!(text.contains(&format!("{{format=\"{FORMAT_VERSION}\",version=\"")), "{text}");
         for prefix in ["# HELP ", "# TYPE ", "dyn_metrics_exporter_"] {
-            assert_eq!(text.lines().filter(|line| line.starts_with(prefix)).count(), 4, "{prefix}");
+            assert_eq!(text.lines().filter(|line| line.starts_with(prefix)).count(), 8, "{prefix}");
         }
     }
 }

@@ -22,6 +22,7 @@
 //! Built with `--cfg loom`, [`sync`] switches to loom's atomics, and the protocol functions that take
 //! `&AtomicU64` run unchanged in the models of `loom-tests`.
 
+pub mod callbacks;
 pub mod error;
 pub mod extent;
 pub mod fields;

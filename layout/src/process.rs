@@ -47,7 +47,8 @@ pub const FIELDS: &[Field] = &[
     field("forks", 16, 8, "atomic: the process has forked this often"),
     field("oldest", 24, 8, "atomic: reserved for the reuse of retired cells"),
     field("http_port", 32, 8, "atomic: port of the process's own server; 0 none"),
-    field("reserved", 40, 24, "0"),
+    field("callback_sockets", 40, 8, "atomic: bit n, 0 to 7: socket n of the process answers; see Callbacks"),
+    field("reserved", 48, 16, "0"),
     field("checksum", CHECKSUM, 8, "XXH64, seed = offset of the slot, of bytes 72 to 512"),
     field("record_generation", GENERATION, 8, "the generation that wrote this record"),
     field("process_id", PROCESS_ID, 8, "ms since 1970 (40 bits), 24 random bits; one for all segments"),
@@ -77,7 +78,9 @@ pub struct SlotWords {
     pub oldest: AtomicU64,
     /// Port of the process's own server.
     pub http_port: AtomicU64,
-    _reserved: [AtomicU64; 3],
+    /// Which of the process's sockets for on-scrape callbacks there are; see [`crate::callbacks`].
+    pub callback_sockets: AtomicU64,
+    _reserved: [AtomicU64; 2],
 }
 
 #[cfg(not(loom))]
@@ -88,13 +91,14 @@ impl SlotWords {
     #[must_use]
     pub fn zeroed() -> Self {
         let word = || AtomicU64::new(0);
-        let reserved = [word(), word(), word()];
+        let reserved = [word(), word()];
         Self {
             generation: word(),
             claim: word(),
             forks: word(),
             oldest: word(),
             http_port: word(),
+            callback_sockets: word(),
             _reserved: reserved,
         }
     }
@@ -103,7 +107,7 @@ impl SlotWords {
     ///
     /// Clears first what the process before has left: whoever sees the generation, or a record of it, sees that.
     pub fn begin(&self) -> u64 {
-        for word in [&self.claim, &self.forks, &self.oldest, &self.http_port] {
+        for word in [&self.claim, &self.forks, &self.oldest, &self.http_port, &self.callback_sockets] {
             word.store(0, Ordering::Relaxed);
         }
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);

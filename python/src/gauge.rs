@@ -9,6 +9,7 @@ use crate::args::{self, ABSENT, Arguments, Given, plain_f64, plain_int, shown};
 use crate::errors::invalid_value;
 use crate::lane::update_lane;
 use crate::metric::{Metric, class_of, construct};
+use crate::on_scrape;
 use crate::timing::{InprogressTracker, Sink, Timer};
 
 /// The options that gauges and enums have beside the common ones.
@@ -68,8 +69,7 @@ macro_rules! gauge_lanes {
 ///
 /// multiprocess_mode says how: livesum (unless given), liveall, livemin, livemax, livemostrecent count processes
 /// that live; sum, all, min, max, mostrecent the dead ones, too. keep_dead: in mode all, how many of the newest dead
-/// processes keep their sample. A forked child gets its own value at its first update. There is no
-/// set_function(): what reads the segment is another program, and no thread of this one wakes up to be asked.
+/// processes keep their sample. A forked child gets its own value at its first update.
 /// Errors: as Counter.
 ///
 /// >>> depth = Gauge("doc_queue_depth", "Requests that wait", multiprocess_mode="livesum")
@@ -131,6 +131,23 @@ impl Gauge {
     fn set_to_current_time(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::handle(slf)?.set_to_current_time();
         Ok(())
+    }
+
+    /// Has this process's value computed by `function` whenever somebody asks for it: when the exporter is scraped, or a page of this
+    /// process is made. In place of an earlier function of this series; None ends that.
+    ///
+    /// The function runs on a thread of the library's, and gives a number. Who asks waits for it for a short time (100 ms unless
+    /// the exporter is told otherwise), then reads what is there. What it raises goes to sys.unraisablehook. It ends with the
+    /// process; a forked child has none of its parent's. Errors: InvalidTypeError.
+    ///
+    /// >>> waiting = Gauge("doc_waiting", "Requests that wait")
+    /// >>> queue = [1, 2, 3]
+    /// >>> waiting.set_function(lambda: len(queue))
+    /// >>> REGISTRY.snapshot()["doc_waiting"]["series"]
+    /// [{'labels': {}, 'value': 3.0}]
+    /// >>> waiting.set_function(None)
+    fn set_function(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        on_scrape::set_function(Self::handle(slf)?, function)
     }
 
     /// This process's value.
@@ -212,6 +229,16 @@ impl IntGauge {
         Ok(())
     }
 
+    /// Has this process's value computed by `function` whenever somebody asks for it: when the exporter is scraped, or a page of this
+    /// process is made. In place of an earlier function of this series; None ends that.
+    ///
+    /// The function runs on a thread of the library's, and gives a number, which is rounded. Who asks waits for it for a short time (100 ms unless
+    /// the exporter is told otherwise), then reads what is there. What it raises goes to sys.unraisablehook. It ends with the
+    /// process; a forked child has none of its parent's. Errors: InvalidTypeError.
+    fn set_function(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        on_scrape::set_function(Self::handle(slf)?, function)
+    }
+
     /// This process's value.
     fn value(slf: &Bound<'_, Self>) -> PyResult<i64> {
         Self::handle(slf).map(dyn_metrics::Gauge::value)
@@ -281,6 +308,16 @@ impl DurationGauge {
     fn dec(slf: &Bound<'_, Self>, amount: &Bound<'_, PyAny>) -> PyResult<()> {
         raw::add(Self::handle(slf)?, Number::Nanoseconds(-Self::number(slf, amount)?));
         Ok(())
+    }
+
+    /// Has this process's value computed by `function` whenever somebody asks for it: when the exporter is scraped, or a page of this
+    /// process is made. In place of an earlier function of this series; None ends that.
+    ///
+    /// The function runs on a thread of the library's, and gives a timedelta or seconds. Who asks waits for it for a short time (100 ms unless
+    /// the exporter is told otherwise), then reads what is there. What it raises goes to sys.unraisablehook. It ends with the
+    /// process; a forked child has none of its parent's. Errors: InvalidTypeError.
+    fn set_function(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        on_scrape::set_time_function(Self::handle(slf)?, function)
     }
 
     /// This process's value, in seconds.

@@ -18,6 +18,7 @@
 //! | `system` | the process's own server |
 //! | `system_checks`, `system_calls` | its checks, and how those in Python are called |
 //! | `bare` | calls that do nothing, for benches |
+//! | `on_scrape` | values that are computed when somebody asks |
 //! | `snapshot` | reading a segment back |
 //! | `lane` | short ways into the methods that count |
 //! | `interpreter` | refuses sub-interpreters |
@@ -38,6 +39,7 @@ mod info;
 mod interpreter;
 mod lane;
 mod metric;
+mod on_scrape;
 mod prometheus;
 mod prometheus_segment;
 mod registry;
@@ -93,6 +95,7 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<system_calls::SystemCalls>()?;
     module.add_class::<system_checks::SystemBeat>()?;
     module.add_class::<system_checks::SystemCheck>()?;
+    module.add_class::<on_scrape::OnScrape>()?;
     module.add_class::<bare::Bare>()
 }
 

@@ -14,6 +14,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::on_scrape;
 use crate::prometheus_segment::SegmentReader;
 use crate::registry::Registry;
 
@@ -130,6 +131,14 @@ impl PrometheusValue {
         let before = f64::from_bits(self.local.swap(value.to_bits(), Ordering::Relaxed));
         if let Some(cell) = self.cell.get() {
             cell.set(before, value);
+        }
+    }
+
+    /// Has the gauge in the segment computed by `function` when somebody asks; None ends that. Other values have none.
+    fn compute(&self, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        match self.cell.get() {
+            Some(Cell::Gauge(gauge)) => on_scrape::set_function(gauge, function),
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyString, PyTuple};
 
 use crate::args::{label_pairs, shown, text};
 use crate::errors::{invalid_type, invalid_value, raise};
+use crate::on_scrape::{self, OnScrape};
 use crate::snapshot;
 
 /// A segment, and what is put before the names and on the series of the metrics that are registered through it.
@@ -517,10 +518,30 @@ impl Registry {
         Self::make(slf, "Composite", args, keywords)
     }
 
+    /// Has `callback` run whenever somebody asks for values, before they are read: when the exporter is scraped, when this
+    /// process's own server is, and in generate_latest() and snapshot(). It sets metrics, and what it gives is ignored.
+    ///
+    /// It runs on a thread of the library's until cancel() of what this gives, or the end of the process. Who asks waits for a
+    /// short time (100 ms unless the exporter is told otherwise), then reads what is there. One that still runs is not
+    /// started again and keeps no other from running; what it raises goes to sys.unraisablehook. A forked child has none of
+    /// its parent's. Errors: InvalidTypeError; those of open().
+    ///
+    /// >>> registry = Registry(path=segment)
+    /// >>> used = registry.gauge("doc_used_bytes", "Bytes in use")
+    /// >>> callback = registry.on_scrape(lambda: used.set(4096))
+    /// >>> registry.snapshot()["doc_used_bytes"]["series"]
+    /// [{'labels': {}, 'value': 4096.0}]
+    /// >>> callback.cancel()
+    /// True
+    fn on_scrape(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<OnScrape> {
+        on_scrape::on_scrape(self.attached(py, None)?, callback)
+    }
+
     /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix. Of another
     /// registry what that shows.
     fn generate_latest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let attached = self.attached(py, None)?;
+        on_scrape::run(py, attached);
         if attached.kind() == "shm" {
             return snapshot::page(py, attached.path(), attached.max_level());
         }
@@ -536,6 +557,7 @@ impl Registry {
             let text = format!("registry {}: it has no snapshot, only a segment has one", attached.kind());
             return Err(invalid_value(py, text));
         }
+        on_scrape::run(py, attached);
         snapshot::families(py, attached.path(), attached.max_level())
     }
 

@@ -101,11 +101,6 @@ def test_gauges_are_livesum_unless_a_mode_is_given(registry: Registry) -> None:
     assert registry.snapshot()["g"]["multiprocess_mode"] == "livesum"
 
 
-def test_gauges_have_no_function_to_call_at_a_scrape(registry: Registry) -> None:
-    with pytest.raises(AttributeError):
-        Gauge("g", "h", registry=registry).set_function  # type: ignore[attr-defined]
-
-
 def test_integer_forms_count_in_ints(registry: Registry) -> None:
     counter, gauge = IntCounter("c", "h", registry=registry), IntGauge("g", "h", registry=registry)
     counter.inc()

@@ -9,6 +9,7 @@ use std::time::Instant;
 use dyn_metrics_layout::Error as Fault;
 use nix::unistd::geteuid;
 
+use crate::callbacks::{Ask, CallbackSocket};
 use crate::discover::{Expected, Group, discover};
 use crate::encode::text::Page;
 use crate::error::{Error, Result};
@@ -55,6 +56,7 @@ pub struct Collector {
     /// Level of the least important families that are shown.
     max_level: u8,
     scratch: Scratch,
+    ask: Option<Ask>,
 }
 
 /// Files that were opened and left out, so that they aren't opened again.
@@ -125,6 +127,7 @@ impl Collector {
             levels: Levels::default(),
             max_level: u8::MAX,
             scratch: Scratch::default(),
+            ask: None,
         }
     }
 
@@ -153,6 +156,16 @@ impl Collector {
         self.max_level = level;
     }
 
+    /// Before each reading `ask` is told where living processes answer who wants their on-scrape callbacks run, and may wait for
+    /// them. It says whether it has asked anybody: what was registered meanwhile is then read, too.
+    ///
+    /// Cost: nothing but a load for each process where there are no callbacks; no directory is searched.
+    #[must_use]
+    pub fn asking(mut self, ask: impl FnMut(&[CallbackSocket]) -> bool + Send + 'static) -> Self {
+        self.ask = Some(Box::new(ask));
+        self
+    }
+
     /// Looks for segments anew and reads everything.
     ///
     /// Errors: none; a segment that can't be read, and every part that is skipped, is in the snapshot. Panics:
@@ -176,6 +189,9 @@ impl Collector {
     fn read_into(&mut self, sink: &mut impl Sink) -> Report {
         let (mut failures, patterns, left_out) = self.find();
         self.refresh(&mut failures);
+        if self.ask_processes() {
+            self.refresh(&mut failures);
+        }
         let series = self.read(&mut failures, sink);
         report::report(series, &self.followed, failures, patterns, left_out)
     }
@@ -188,6 +204,13 @@ impl Collector {
             SegmentState::Unreadable(error) => Some(error),
             _ => None,
         })
+    }
+
+    /// Has processes run their callbacks; false when nobody was asked.
+    fn ask_processes(&mut self) -> bool {
+        let Self { ask: Some(ask), followed, .. } = self else { return false };
+        let sockets: Vec<_> = followed.iter().flat_map(|one| one.segment.callback_sockets()).collect();
+        ask(&sockets)
     }
 
     /// Looks which files there are.

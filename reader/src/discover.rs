@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use dyn_metrics_layout::callbacks::is_socket_name;
 use dyn_metrics_layout::file::{birth_base, superseded_base};
 
 use crate::left_out::{LeftOut, LeftOutReason};
@@ -101,9 +102,11 @@ fn glob_of(path: &Path, pattern: &str) -> Option<glob::Paths> {
     is_glob.then(|| glob::glob(pattern).ok()).flatten()
 }
 
-/// Whether it is not one that is still being made, or whose maker has died.
+/// Whether it is neither one that is still being made, or whose maker has died, nor a socket of a process.
 fn is_born(file: &Path) -> bool {
-    file.file_name().is_none_or(|name| birth_base(name.as_bytes()).is_none())
+    file.file_name()
+        .map(OsStr::as_bytes)
+        .is_none_or(|name| birth_base(name).is_none() && !is_socket_name(name))
 }
 
 /// The name that a superseded file once had.
@@ -191,6 +194,15 @@ mod tests {
         let directory = directory(&["a", "a.birth-1", "a.superseded-1", "a.superseded-2.birth-2"]);
         assert_eq!(found(&directory, &["a"]), [("a".into(), Expected::Segment, 1)]);
         assert_eq!(found(&directory, &[""]), [("a".into(), Expected::Anything, 1)]);
+    }
+
+    #[test]
+    fn sockets_for_callbacks_are_no_segments() {
+        let directory = directory(&["a", ".dynm-ask-00000000000000ab-0000000000001234-0"]);
+        for pattern in ["", "*", ".d*", "?*"] {
+            let found = found(&directory, &[pattern]);
+            assert!(found.iter().all(|(name, ..)| name == "a"), "{pattern}: {found:?}");
+        }
     }
 
     #[test]

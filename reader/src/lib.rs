@@ -58,6 +58,7 @@
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
+mod callbacks;
 mod catalog;
 mod cells;
 mod collector;
@@ -93,6 +94,7 @@ pub mod heap;
 pub mod raw;
 pub mod select;
 
+pub use callbacks::CallbackSocket;
 pub use collector::{Clock, Collector};
 pub use dyn_metrics_layout::file::SUPERSEDED_INFIX;
 pub use dyn_metrics_layout::header::Statistic;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dyn_metrics_layout::callbacks::MAX_SOCKETS;
 use dyn_metrics_layout::gauge::Owner;
 use dyn_metrics_layout::process::{Process, STRIDE, SlotWords};
 use dyn_metrics_layout::record::labels;
@@ -25,6 +26,8 @@ struct Slot {
     generation: u64,
     held: bool,
     asked: Option<Instant>,
+    /// Numbers of the sockets for callbacks, as bits.
+    sockets: u64,
     report: Option<ProcessReport>,
 }
 
@@ -65,6 +68,15 @@ impl Processes {
         self.slots.iter().any(|slot| slot.held)
     }
 
+    /// The sockets for callbacks of living processes: process id, user, number.
+    pub(crate) fn callback_sockets(&self) -> impl Iterator<Item = (u64, u32, u32)> {
+        let answering = self.slots.iter().filter(|slot| slot.held && slot.sockets != 0);
+        answering.filter_map(|slot| Some((slot, slot.report.as_ref()?))).flat_map(|(slot, report)| {
+            let numbers = (0..MAX_SOCKETS).filter(|number| slot.sockets >> number & 1 != 0);
+            numbers.map(|number| (report.process_id, report.uid, number))
+        })
+    }
+
     /// The processes with a readable record.
     pub(crate) fn reports(&self) -> impl Iterator<Item = &ProcessReport> {
         self.slots.iter().filter_map(|slot| slot.report.as_ref())
@@ -90,6 +102,7 @@ impl Slot {
         if renewed || self.report.is_none() {
             self.report = read_record(source, offset, number, generation);
         }
+        self.sockets = load_acquire(&words.callback_sockets); // pairs with: the writer's Listener::begin()
         if let Some(report) = &mut self.report {
             report.alive = self.held;
             report.http_port = u16::try_from(words.http_port.load(Ordering::Relaxed)).unwrap_or(0);

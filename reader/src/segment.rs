@@ -4,10 +4,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
+use dyn_metrics_layout::callbacks::SocketName;
 use dyn_metrics_layout::header::{Header, RESERVED_END, STATE, STATE_SUPERSEDED, Statistic};
 use dyn_metrics_layout::record;
 use dyn_metrics_layout::sync::{Ordering, load_acquire};
 
+use crate::callbacks::CallbackSocket;
 use crate::catalog::{Catalog, Source};
 use crate::cells::{Chosen, Extents};
 use crate::error::{Error, Result};
@@ -62,6 +64,16 @@ impl Segment {
     /// Whether a process may still count into it, with a slot or without.
     pub(crate) fn is_in_use(&self) -> bool {
         self.processes.any_alive() || self.file.is_in_use()
+    }
+
+    /// Where living processes answer who wants their callbacks run.
+    pub(crate) fn callback_sockets(&self) -> impl Iterator<Item = CallbackSocket> {
+        let (id, owner) = (self.file.header().segment_id, self.file.uid());
+        self.processes.callback_sockets().map(move |(process_id, uid, number)| CallbackSocket {
+            directory: self.file.path().parent().unwrap_or(Path::new("/")).to_owned(),
+            name: SocketName::new(id, process_id, number),
+            owners: [owner, uid],
+        })
     }
 
     /// Opens and maps the segment at `path`.

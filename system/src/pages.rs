@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use dyn_metrics::own::{self, OwnSeries};
 use dyn_metrics::raw::Number as Own;
-use dyn_metrics::{Kind, Registry};
+use dyn_metrics::{CALLBACK_LIMIT, Kind, Registry};
 use dyn_metrics_exporter::serving::{Gzip, Page, Scraper};
 use dyn_metrics_reader::encode::text;
 use dyn_metrics_reader::{Collector, FamilySnapshot, Labels, Number, SeriesSnapshot, Value};
@@ -19,7 +19,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Pages of this registry's segment; `before` is called first each time, for what is only current when it is asked for.
+    /// Pages of this registry's segment, for which this process's on-scrape callbacks run; `before` is called first each time, for what is only current when it is asked for.
     pub(crate) fn new(registry: &Registry, before: impl Fn() + Send + Sync + 'static) -> Self {
         let patterns = [registry.path().to_string_lossy().into_owned()];
         let collector = Arc::new(Mutex::new(Collector::new(&patterns)));
@@ -29,11 +29,14 @@ impl Pages {
             let (registry, gzip) = (registry.clone(), gzip.clone());
             move || {
                 before();
+                registry.run_callbacks(CALLBACK_LIMIT);
                 Page::of(process_page(&registry, &mut lock(&collector)), &gzip)
             }
         };
+        let registry = registry.clone();
         let segment = move || {
             before();
+            registry.run_callbacks(CALLBACK_LIMIT);
             let mut page = Vec::new();
             lock(&collector).render(&mut page);
             Page::of(page, &gzip)

@@ -1,5 +1,6 @@
 //! What the tests that cross crates and processes share.
 
+pub mod asked;
 pub mod brokers;
 pub mod bytes;
 pub mod chaos;

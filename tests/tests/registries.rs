@@ -453,7 +453,7 @@ fn the_exporter_serves_up_to_its_level_and_a_scrape_may_ask_for_less() {
         assert_eq!(shown(query), (200, expected), "{query}");
     }
     assert_eq!(shown("?level=high"), (400, 0));
-    exporter.end();
+    let _ = exporter.end();
 }
 
 /// The process's own registry; run by the test below.

@@ -114,7 +114,13 @@ pub trait Backend: Send + Sync + Debug {
         Err(Error::Unsupported { registry: self.name().to_owned(), what: "remove a series" })
     }
 
-    /// Everything in `selection` as Prometheus text.
+    /// Is given what runs the on-scrape callbacks of a registry with this back end, once for each such registry: for back ends
+    /// whose numbers others collect, who call it first. It waits for at most [`crate::CALLBACK_LIMIT`].
+    fn before_collecting(&self, run: Arc<dyn Fn() + Send + Sync>) {
+        let _ = run;
+    }
+
+    /// Everything in `selection` as Prometheus text; the registry's callbacks have run.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where there is nothing to show.

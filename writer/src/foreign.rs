@@ -17,7 +17,7 @@ use crate::backend::{Backend, Descriptor};
 use crate::error::{Error, Result};
 use crate::family::Shape;
 use crate::label_plan::LabelPlan;
-use crate::local::{AtomicU64, Ordering};
+use crate::local::{AtomicU64, AtomicUsize, Ordering};
 use crate::metric::Metric;
 use crate::metrics::Buckets;
 use crate::options::MAX_SERIES_PER_FAMILY;
@@ -30,12 +30,16 @@ pub(crate) type Slot = Option<&'static ForeignSeries>;
 /// A back end, and what this process has registered in it.
 #[derive(Debug)]
 pub(crate) struct Foreign {
+    /// Odd, and no other's.
+    pub(crate) number: usize,
     pub(crate) backend: Arc<dyn Backend>,
     families: Mutex<BTreeMap<String, &'static ForeignFamily>>,
 }
 
 /// A family of a back end; never released.
 pub(crate) struct ForeignFamily {
+    /// Number of its [`Foreign`].
+    pub(crate) registry: usize,
     pub(crate) name: String,
     pub(crate) help: String,
     pub(crate) unit: String,
@@ -76,7 +80,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Foreign {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, families: Mutex::default() }
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Self { number: NEXT.fetch_add(2, Ordering::Relaxed), backend, families: Mutex::default() }
     }
 
     /// Names of the families above a priority level.
@@ -99,7 +104,7 @@ impl Foreign {
         }
         check_clashes(&families, opts, kind)?;
         check_lengths(opts, kind)?;
-        let family = ForeignFamily::new(opts, kind);
+        let family = ForeignFamily::new(self.number, opts, kind);
         self.backend.family(&family.descriptor(first, Vec::new()))?;
         let family: &'static ForeignFamily = Box::leak(Box::new(family));
         families.insert(family.name.clone(), family);
@@ -192,10 +197,11 @@ impl Foreign {
 }
 
 impl ForeignFamily {
-    fn new(opts: &Opts, kind: Kind) -> Self {
+    fn new(registry: usize, opts: &Opts, kind: Kind) -> Self {
         let bounds = opts.bounds_for(kind);
         let buckets = || Buckets::new(bounds);
         Self {
+            registry,
             name: opts.name.clone(),
             help: opts.help.clone(),
             unit: opts.unit.clone(),

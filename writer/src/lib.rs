@@ -84,6 +84,7 @@ mod metric;
 mod metrics;
 mod metrics_registry;
 mod objects;
+mod on_scrape;
 mod once_map;
 mod options;
 mod opts;
@@ -124,6 +125,7 @@ pub use metrics::{
 };
 pub use metrics_registry::MetricsRegistry;
 pub use objects::{AnyMetric, MetricCounter, MetricGauge, MetricHistogram};
+pub use on_scrape::{CALLBACK_LIMIT, CallbackRun, OnScrape};
 pub use options::{Builder, DEFAULT_PATH};
 pub use opts::{DEFAULT_BOUNDS, Opts};
 pub use registry::Registry;

@@ -34,6 +34,7 @@ use crate::family::Family;
 use crate::foreign::ForeignFamily;
 use crate::local::{Ordering, fence};
 use crate::metric::Metric;
+use crate::on_scrape;
 use crate::opts::Opts;
 use crate::origin::Identity;
 use crate::registry::Registry;
@@ -304,6 +305,40 @@ pub fn describe<M: Metric>(handle: &M) -> Option<Description> {
         level: family.level,
         labels: origin.labels().ok()?,
     })
+}
+
+/// As [`Registry::on_scrape`], of a callback that says itself whether it has failed (false) and lasts until
+/// [`end_callback`] gets the number that this gives.
+pub fn on_scrape(registry: &Registry, work: Box<dyn FnMut() -> bool + Send>) -> usize {
+    let key = on_scrape::new_key();
+    registry.add_callback(Some(key), work).keep();
+    key
+}
+
+/// Ends what [`on_scrape`] has begun; false when it had ended.
+pub fn end_callback(number: usize) -> bool {
+    on_scrape::remove_key(number)
+}
+
+/// Has a gauge set to what `function` gives whenever somebody asks, in its unit, or a counter to the total that it gives,
+/// until [`clear_function`], in place of an earlier one; false of metrics of other kinds, and those that nobody else sees.
+pub fn set_function<M: Metric>(handle: &M, function: Box<dyn FnMut() -> Option<f64> + Send>) -> bool {
+    let set = on_scrape::set_number_function(handle, function);
+    set.is_some_and(|set| {
+        let is_registered = set.is_registered();
+        set.keep();
+        is_registered
+    })
+}
+
+/// Ends what [`set_function`] has set; false when nothing was.
+pub fn clear_function<M: Metric>(handle: &M) -> bool {
+    on_scrape::clear_function(handle)
+}
+
+/// Ends all on-scrape callbacks of this process, and waits for those that run for at most `limit`; false when some still do.
+pub fn end_callbacks(limit: std::time::Duration) -> bool {
+    on_scrape::end_all(limit)
 }
 
 #[cfg(test)]

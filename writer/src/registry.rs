@@ -118,8 +118,10 @@ impl Registry {
     /// as a segment's handles do.
     #[must_use]
     pub fn with_backend(backend: Arc<dyn Backend>) -> Self {
-        let home = Home::Foreign(Arc::new(Foreign::new(backend)));
-        Self { home, scope: Arc::default(), max_level: u8::MAX }
+        let foreign = Foreign::new(Arc::clone(&backend));
+        let number = foreign.number;
+        backend.before_collecting(Arc::new(move || crate::on_scrape::run_foreign(number)));
+        Self { home: Home::Foreign(Arc::new(foreign)), scope: Arc::default(), max_level: u8::MAX }
     }
 
     /// A registry whose updates go nowhere, at the cost of a comparison.

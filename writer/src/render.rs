@@ -22,6 +22,8 @@ impl Registry {
     /// Everything that is registered, as Prometheus text 0.0.4; of a [child](Self::child) what it or a child of it
     /// could have registered: names with its prefix, series with its labels.
     ///
+    /// This process's callbacks run first ([`Self::on_scrape`]), for at most [`crate::CALLBACK_LIMIT`].
+    ///
     /// Up to [`Self::max_level`]. A segment is read as the exporter reads it: with what other processes count, and, unless this is a child,
     /// with its metrics about itself. Cost: the segment is mapped and read anew; the exporter does less for each
     /// scrape.
@@ -30,6 +32,7 @@ impl Registry {
     /// [`crate::Error::Unsupported`] for a back end that shows nothing, and for a segment where the feature `render`
     /// is off; what the back end says.
     pub fn render(&self) -> Result<String> {
+        self.run_callbacks(crate::CALLBACK_LIMIT);
         match self.foreign() {
             Ok(foreign) if self.max_level() == u8::MAX => foreign.backend.render(self.selection()),
             Ok(foreign) => {

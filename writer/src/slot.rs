@@ -457,6 +457,7 @@ extern "C" fn in_child() {
     let _errno = KeepErrno::new();
     FORKS.forget();
     wipe::wipe_by_hand();
+    crate::on_scrape::close_in_child();
     for segment in attached() {
         segment.slot.open.give_up(|fd| close_inherited(fd as i32, segment), unmap_lock_page);
     }

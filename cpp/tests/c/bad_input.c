@@ -60,6 +60,9 @@ static void nulls(void) {
   FAILS(dynm_metric_buckets(NULL, 1, &buckets), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_metric_gauge_cell(NULL, 1, &cell), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_visit(NULL, NULL, NULL), DYNM_NULL, "the registry is NULL");
+  FAILS(dynm_on_scrape(NULL, NULL, NULL, NULL, NULL), DYNM_NULL, "the registry is NULL");
+  FAILS(dynm_on_scrape_end(0), DYNM_NOT_FOUND, "no such on-scrape callback");
+  FAILS(dynm_set_function(NULL, NULL, NULL, NULL), DYNM_NULL, "NULL");
   FAILS(dynm_render(NULL, &text, NULL), DYNM_NULL, "the registry is NULL");
   CHECK(text == NULL);
 }
@@ -223,6 +226,7 @@ int main(int argc, char **argv) {
   newer_headers(registry, path);
   segments(argv[1], argv[2]);
   FAILS(dynm_visit(registry, NULL, NULL), DYNM_NULL, "visitor is NULL");
+  FAILS(dynm_on_scrape(registry, NULL, NULL, NULL, NULL), DYNM_NULL, "callback is NULL");
   after_close(registry);
   registry = open_at(path);
   remove(path);

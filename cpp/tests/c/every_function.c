@@ -6,6 +6,8 @@
 
 #include "check.h"
 
+static int runs, ends;
+
 static void counters(const dynm_registry *registry) {
   const dynm_metric *whole = metric_of(registry, DYNM_COUNTER_U64, "c_total");
   const dynm_metric *fraction = metric_of(registry, DYNM_COUNTER_F64, "f_total");
@@ -191,6 +193,44 @@ static void reading(const dynm_registry *registry) {
   dynm_free(NULL);
 }
 
+static int32_t count_run(void *user) {
+  dynm_gauge_set_i64((const dynm_metric *)user, ++runs);
+  return runs == 1 ? 0 : 1; /* what it sets counts all the same */
+}
+
+static int32_t half(void *user, double *value) {
+  (void)user;
+  *value = 0.5;
+  return 0;
+}
+
+static void note_end(void *user) {
+  CHECK(user == &ends);
+  ends++;
+}
+
+static void asked(const dynm_registry *registry) {
+  const dynm_metric *gauge = metric_of(registry, DYNM_GAUGE_I64, "asked");
+  const dynm_metric *fraction = metric_of(registry, DYNM_GAUGE_F64, "asked_ratio");
+  char *text;
+  size_t id = 0;
+  OK(dynm_on_scrape(registry, count_run, (void *)gauge, NULL, &id));
+  OK(dynm_set_function(fraction, half, &ends, note_end));
+  for (int run = 0; run < 2; run++) {
+    OK(dynm_render(registry, &text, NULL));
+    dynm_free(text);
+  }
+  CHECK(value_of(gauge).integer == 2 && value_of(fraction).number == 0.5 && ends == 0);
+  OK(dynm_on_scrape_end(id));
+  CHECK(dynm_on_scrape_end(id) == DYNM_NOT_FOUND);
+  OK(dynm_set_function(fraction, half, &ends, note_end));
+  OK(dynm_set_function(fraction, NULL, NULL, NULL));
+  CHECK(dynm_set_function(fraction, NULL, NULL, NULL) == DYNM_NOT_FOUND);
+  OK(dynm_render(registry, &text, NULL));
+  dynm_free(text);
+  CHECK(runs == 2 && ends == 2);
+}
+
 static void hot(const dynm_registry *registry) {
   const dynm_metric *counter = metric_of(registry, DYNM_COUNTER_U64, "hot_total");
   const dynm_metric *tally = metric_of(registry, DYNM_TALLY, "hot_tally");
@@ -333,6 +373,7 @@ int main(int argc, char **argv) {
   children(registry);
   reading(registry);
   hot(registry);
+  asked(registry);
   threads(registry);
   forked(registry);
   composites(registry);

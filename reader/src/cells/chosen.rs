@@ -53,7 +53,8 @@ impl Extents {
             let open =
                 Representation::ALL.iter().filter(|of| is_open(of)).fold(0, |all, of| all | 1 << *of as u8);
             let word = u32::try_from(state_offset(entry.offset) / 8).unwrap_or(u32::MAX);
-            series.push(Watched { word, number, open });
+            let level = catalog.families[entry.family].level;
+            series.push(Watched { word, number, open, level });
         }
         // In this order memory is fastest.
         words.sort_unstable();

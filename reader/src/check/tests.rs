@@ -59,7 +59,7 @@ fn metadata(built: &Builder) -> (Vec<Range<u64>>, Vec<u64>) {
     let mut ranges = vec![0..OPEN_EXTENT + 64, header::STATE..header::STATE + 8, 1024..4096];
     for slot in &inspection.slots {
         let start = header.process_slot(slot.number);
-        ranges.extend([start..start + 8, start + 34..start + 512]);
+        ranges.extend([start..start + 8, start + 34..start + 40, start + 41..start + 512]);
     }
     ranges.push(header.index..header.index + HEADER_BYTES as u64);
     let slots = header.index + HEADER_BYTES as u64;

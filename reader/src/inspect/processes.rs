@@ -1,5 +1,6 @@
 //! The process table.
 
+use dyn_metrics_layout::callbacks::MAX_SOCKETS;
 use dyn_metrics_layout::error::Result as LayoutResult;
 use dyn_metrics_layout::process::{FIELDS, Process, STRIDE};
 use dyn_metrics_layout::record::check_labels;
@@ -11,6 +12,7 @@ use crate::processes::report;
 const ATTEMPTS: usize = 4;
 const CLAIM: u64 = 8;
 const HTTP_PORT: u64 = 32;
+const CALLBACK_SOCKETS: u64 = 40;
 const RECORD: u64 = 64;
 
 /// Reads every slot.
@@ -55,6 +57,10 @@ fn check_words(inspection: &mut Inspection, bytes: &[u8], offset: u64, held: boo
     if word(HTTP_PORT) > u64::from(u16::MAX) {
         let what = format!("port: found {}, expected at most {}", word(HTTP_PORT), u16::MAX);
         findings.fault(offset + HTTP_PORT, what);
+    }
+    if word(CALLBACK_SOCKETS) >> MAX_SOCKETS != 0 {
+        let what = format!("sockets: found {:#x}, expected {MAX_SOCKETS} bits", word(CALLBACK_SOCKETS));
+        findings.fault(offset + CALLBACK_SOCKETS, what);
     }
 }
 

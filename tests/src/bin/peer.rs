@@ -18,6 +18,7 @@ use dyn_metrics::{
     Counter, DurationCounter, DurationGauge, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
     Opts, Registry, StateSet, Tally,
 };
+use dyn_metrics_tests::asked::Asked;
 use dyn_metrics_tests::delays::{self, Plan, Where};
 use dyn_metrics_tests::work::{self, Disturbance, Kinds, Metrics, Spinning};
 use dyn_metrics_tests::{forks, host, rseq, steady};
@@ -194,12 +195,14 @@ struct Session {
     families: HashMap<String, Family<Counter>>,
     spinning: Option<Spinning>,
     claimable: Vec<forks::Claimable>,
+    asked: Asked,
 }
 
 impl Session {
     fn new(control: PathBuf) -> Self {
+        let (registry, spinning, asked) = (None, None, Asked::default());
         let (handles, families) = (HashMap::new(), HashMap::new());
-        Self { control, registry: None, handles, families, spinning: None, claimable: Vec::new() }
+        Self { control, registry, handles, families, spinning, claimable: Vec::new(), asked }
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome<Answer> {
@@ -337,6 +340,10 @@ impl Session {
             ["keeps-errno", name, value] => {
                 let (handle, value) = (self.handle(name)?, value.parse()?);
                 text(u8::from(host::keeps_errno(|| handle.update(value))))
+            }
+            ["on-scrape", ref what @ ..] => {
+                let registry = self.registry.as_ref().ok_or("nothing is open")?;
+                text(self.asked.obey(registry, what)?)
             }
             _ => Err(format!("no such command: {words:?}").into()),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ::prometheus::core::{Collector, Desc};
 use ::prometheus::proto::{
@@ -32,6 +33,37 @@ use crate::registry::Registry;
 pub struct Prometheus {
     theirs: Theirs,
     families: Mutex<BTreeMap<String, Family>>,
+    asking: Arc<Asking>,
+}
+
+/// What runs before a family is shown. Whoever gathers asks each family, one after the other.
+#[derive(Default)]
+struct Asking {
+    run: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
+    /// When it last ended: families that are asked at once share a run.
+    ended: Mutex<Option<Instant>>,
+}
+
+/// How long after a run families are taken to be asked by who asked for it.
+const ONE_GATHERING: Duration = Duration::from_millis(10);
+
+impl std::fmt::Debug for Asking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asking").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Asking {
+    fn ask(&self) {
+        // A callback may gather, too: nothing is locked while callbacks run.
+        let is_recent = |ended: &Instant| ended.elapsed() < ONE_GATHERING;
+        if locked(&self.ended).as_ref().is_some_and(is_recent) {
+            return;
+        }
+        let run = locked(&self.run).clone();
+        run.iter().for_each(|run| run());
+        *locked(&self.ended) = Some(Instant::now());
+    }
 }
 
 /// A family, as the other registry asks for it.
@@ -41,6 +73,7 @@ struct Family {
     /// Without labels.
     descriptor: Descriptor,
     series: Arc<Mutex<Vec<Series>>>,
+    asking: Arc<Asking>,
 }
 
 /// What a series is, and its numbers.
@@ -54,7 +87,7 @@ impl Prometheus {
     /// In `registry`, beside what else is registered there.
     #[must_use]
     pub fn new(registry: Theirs) -> Self {
-        Self { theirs: registry, families: Mutex::default() }
+        Self { theirs: registry, families: Mutex::default(), asking: Arc::default() }
     }
 
     /// The crate's default registry, which its macros use; the same one at each call.
@@ -93,7 +126,8 @@ impl Backend for Prometheus {
         let help = if family.help.is_empty() { &family.name } else { &family.help };
         let desc = Desc::new(family.name.clone(), help.clone(), Vec::new(), HashMap::new());
         let desc = desc.map_err(|error| self.refuse(&family.name, error.to_string()))?;
-        let made = Family { desc, descriptor: family.clone(), series: Arc::default() };
+        let asking = Arc::clone(&self.asking);
+        let made = Family { desc, descriptor: family.clone(), series: Arc::default(), asking };
         self.theirs.register(Box::new(made.clone())).map_err(|error| self.conflict(family, &error))?;
         locked(&self.families).insert(family.name.clone(), made);
         Ok(())
@@ -116,7 +150,12 @@ impl Backend for Prometheus {
         Ok(())
     }
 
+    fn before_collecting(&self, run: Arc<dyn Fn() + Send + Sync>) {
+        locked(&self.asking.run).push(run);
+    }
+
     fn render(&self, selection: &Selection) -> Result<String> {
+        *locked(&self.asking.ended) = Some(Instant::now()); // they have run for this page
         let families = if selection.is_all() {
             self.theirs.gather()
         } else {
@@ -135,6 +174,7 @@ impl Collector for Family {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        self.asking.ask();
         vec![self.metrics(&Selection::default())]
     }
 }

@@ -90,7 +90,7 @@ def _patch_metrics(metrics: Any) -> None:
     afterwards: list[tuple[Any, str, Callable[[Any, Any], None]]] = [
         (metrics.Info, "info", _values.publish_info),
         (metrics.Enum, "state", _values.publish_state),
-        (metrics.Gauge, "set_function", lambda metric, _: _values.forget(metric)),
+        (metrics.Gauge, "set_function", _values.compute),
     ]
     for owner, name, after in afterwards:
         _replace(owner, name, _followed_by(getattr(owner, name), after))

@@ -52,9 +52,10 @@ class Gauge(_Ours, _theirs.Gauge):
         _values.renew(self)
 
     def set_function(self, f: Callable[[], float]) -> None:
-        """Take the value from a callback, in this process; nobody can call it from outside."""
+        """Take the value from a callback, which also runs when the exporter is scraped."""
         super().set_function(f)
-        _values.forget(self)
+        if not _is_patched(_theirs.Gauge.set_function):
+            _values.compute(self, f)
 
 
 class Summary(_Ours, _theirs.Summary):

@@ -191,11 +191,20 @@ def publish_state(metric: Any, state: str) -> None:
         bound.set(str(state))
 
 
+def compute(gauge: Any, function: Callable[[], float]) -> None:
+    """Have a gauge's value in the segment computed when somebody asks; until then it is nobody's."""
+    forget(gauge)
+    if isinstance(gauge._value, Value):
+        attempt(gauge._name, lambda: gauge._value.compute(function))
+
+
 def forget(gauge: Any) -> None:
     """Leave a gauge's value in the segment as nobody's: NaN under this process's pid, 0 in a sum.
 
     In the other modes it stays what it is, for NaN would hide what other processes say.
     """
+    if isinstance(gauge._value, Value):
+        gauge._value.compute(None)
     if gauge._multiprocess_mode in ("all", "liveall"):
         gauge._value.set(float("nan"))
     elif gauge._multiprocess_mode in ("sum", "livesum"):
