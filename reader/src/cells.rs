@@ -1,5 +1,7 @@
 //! Where the numbers of counters, tallies and histograms are.
 
+mod chosen;
+
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
@@ -14,6 +16,8 @@ use crate::catalog::{Catalog, Source};
 use crate::ranges::Ranges;
 use crate::skip::{Reason, SkipLog};
 use crate::sums;
+
+pub(crate) use chosen::Chosen;
 
 /// Series whose state is looked at together.
 const RUN: usize = 16;
@@ -291,19 +295,15 @@ impl Extents {
     /// Adds up the words of all blocks that are there. What belongs to no series is left as it comes.
     pub(crate) fn sum(&self, source: Source<'_>, sums: &mut Vec<u64>) {
         sums.resize(self.list.last().map_or(0, |last| last.start + last.words as usize), 0);
-        let mut blocks = Vec::new();
         for extent in &self.list {
             let Uses { floats, has_integers, end, .. } = &extent.uses;
-            blocks.clear();
-            blocks.extend(extent.blocks.iter().filter_map(|block| match block {
-                Block::At(offset) => source.view().words(*offset, *end).ok(),
-                Block::None | Block::Hole => None,
-            }));
             let sums = &mut sums[extent.start..extent.start + end];
             if *has_integers {
-                sums::add_integers(&blocks, sums);
+                sums::add_integers(extent.words_of_blocks(source, 0, *end), sums);
             }
-            sums::add_floats(&blocks, floats, sums);
+            if !floats.is_empty() {
+                sums::add_floats(extent.words_of_blocks(source, 0, *end), floats, sums);
+            }
         }
     }
 }
@@ -360,6 +360,19 @@ impl ExtentEntry {
         let entry = Self { offset, words, start, uses: Uses::new(words as usize), blocks };
         let shared = entry.block(source, Some(shared), taken)?.unwrap_or(0);
         Ok((entry, shared))
+    }
+
+    /// These words of each block that is there.
+    fn words_of_blocks<'s>(
+        &self,
+        source: Source<'s>,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = &'s [AtomicU64]> {
+        self.blocks.iter().filter_map(move |block| match block {
+            Block::At(offset) => source.view().words(offset + 8 * first as u64, count).ok(),
+            Block::None | Block::Hole => None,
+        })
     }
 
     /// Checks the place of a block, and takes it.

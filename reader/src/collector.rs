@@ -38,10 +38,11 @@ pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 /// ```
 pub struct Collector {
     patterns: Vec<String>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// Users besides root and this process's own whose files are served where they are found.
     allowed: Vec<u32>,
-    followed: Vec<Followed>,
+    /// Served, in the order in which they are merged.
+    pub(crate) followed: Vec<Followed>,
     /// Followed, but copies of others: not served.
     copies: Vec<Followed>,
     foreign: Foreign,
@@ -155,6 +156,16 @@ impl Collector {
         self.refresh(&mut failures);
         let series = self.read(&mut failures, sink);
         report::report(series, &self.followed, failures, patterns, left_out)
+    }
+
+    /// Looks for segments anew, and for what is new in them; returns what is wrong.
+    pub(crate) fn look(&mut self) -> Option<Error> {
+        let (mut failures, ..) = self.find();
+        self.refresh(&mut failures);
+        failures.into_iter().find_map(|failure| match failure.state {
+            SegmentState::Unreadable(error) => Some(error),
+            _ => None,
+        })
     }
 
     /// Looks which files there are.
@@ -356,7 +367,7 @@ impl Collector {
         let mut is_first = true;
         loop {
             sink.restart();
-            let key: Vec<_> = self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect();
+            let key = self.version();
             let groups = self.group_numbers();
             let mut readings: Vec<Reading<'_>> =
                 self.followed.iter_mut().map(|followed| followed.segment.reading()).collect();
@@ -383,8 +394,13 @@ impl Collector {
         }
     }
 
+    /// Changes whenever families, series or their cells come or go, or files do.
+    pub(crate) fn version(&self) -> Vec<(u64, u64)> {
+        self.followed.iter().map(|f| (f.serial, f.segment.catalog.version)).collect()
+    }
+
     /// For each segment a number that those of the same name share.
-    fn group_numbers(&self) -> Vec<usize> {
+    pub(crate) fn group_numbers(&self) -> Vec<usize> {
         let mut numbers = BTreeMap::new();
         let number = |followed: &Followed| {
             let next = numbers.len();

@@ -19,6 +19,8 @@ pub(crate) const MAX_CELLS: usize = 1 << 16;
 pub(crate) struct Gauge {
     /// Whether that process lives.
     pub(crate) alive: bool,
+    /// Whether that process came after the last look at the process table.
+    pub(crate) is_newcomer: bool,
     pub(crate) contents: Contents,
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn read(
             Ok(Some((offset, Some(cell)))) => match cell.read(offset) {
                 Ok(reading) => {
                     let alive = !reading.owner.taking && processes.is_alive(&reading.owner);
-                    out.push(Gauge { alive, contents: reading.contents });
+                    let is_newcomer = processes.is_newcomer(&reading.owner);
+                    out.push(Gauge { alive, is_newcomer, contents: reading.contents });
                 }
                 Err(fault) => source.note(log, Reason::Gauge, offset, fault),
             },

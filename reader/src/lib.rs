@@ -31,6 +31,7 @@
 //!   belongs to this process's user, to root, or to a user whom [`Collector::allow_uids`] names; what is left out is
 //!   counted in [`Snapshot::left_out`].
 //! - [`Collector::render`] collects and writes Prometheus text at once: what an exporter wants, and much faster.
+//! - A [`select::Selection`] reads some series again and again, without the rest and without a scrape.
 //! - [`encode`] turns a snapshot into Prometheus text 0.0.4 or JSON, [`check`] verifies one file and lists every
 //!   fault, [`raw`] shows its structures.
 //! - [`guard`] lets a program survive a file that somebody truncates. Only programs install it.
@@ -53,6 +54,7 @@
 //! | which files? | `discover`, `left_out`, `file`, `map`, [`guard`] |
 //! | what does a segment describe? | `catalog`, `tables`, `segment` |
 //! | where are its numbers? | `cells`, `sums`, `gauges`, `processes` |
+//! | how are single series read? | [`select`] |
 //! | what comes out of several? | `merge`, `combine`, `values`, `collector`, `report` |
 //! | what is wrong with it? | [`check`], `inspect`, [`raw`] |
 
@@ -88,6 +90,7 @@ pub mod encode;
 pub mod guard;
 pub mod heap;
 pub mod raw;
+pub mod select;
 
 pub use collector::{Clock, Collector};
 pub use dyn_metrics_layout::file::SUPERSEDED_INFIX;
@@ -101,5 +104,5 @@ pub use printable::{escaped, printable};
 pub use skip::{MAX_DETAILS, Reason, Skip};
 pub use snapshot::{
     FamilyReport, FamilySnapshot, Number, PatternReport, ProcessReport, Report, SegmentReport, SegmentState,
-    SeriesSnapshot, Skipped, Snapshot, Stats, Value,
+    SeriesSnapshot, Skipped, Snapshot, Stats, Value, ValueRef,
 };

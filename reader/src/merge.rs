@@ -122,6 +122,16 @@ impl PlannedFamily {
 impl Plan {
     /// Merges the catalogs of `readings`, whose order says who wins where they disagree.
     pub(crate) fn new(readings: &mut [Reading<'_>]) -> Self {
+        Self::of(readings, |_| true, |_, _, _| true)
+    }
+
+    /// As [`Self::new`], with some families only, and of these with some series: `has_wanted` is asked with the number of
+    /// the segment and the number in its catalog.
+    pub(crate) fn of(
+        readings: &mut [Reading<'_>],
+        is_wanted: impl Fn(&FamilyEntry) -> bool,
+        mut has_wanted: impl FnMut(usize, u32, &SeriesEntry) -> bool,
+    ) -> Self {
         let mut admitted = Admitted::default();
         let mut members: Vec<Vec<Member<'_>>> = Vec::new();
         for segment in 0..readings.len() {
@@ -130,15 +140,19 @@ impl Plan {
             let catalog = readings[segment].catalog;
             for number in &catalog.by_labels {
                 let series = &catalog.series[*number as usize];
-                if let (false, Some(family)) = (series.removed, places[series.family]) {
+                if let (false, Some(family)) = (series.removed, places[series.family])
+                    && is_wanted(&catalog.families[series.family])
+                    && has_wanted(segment, *number, series)
+                {
                     members[family].push((&series.labels, segment, series));
                 }
             }
         }
         let planned = admitted.families.into_iter().zip(members);
-        let planned = planned.map(|(describes, members)| {
-            let kind = readings[describes.0].catalog.families[describes.1].kind;
-            PlannedFamily::new(describes, kind.is_per_process(), members)
+        let planned = planned.filter_map(|(describes, members)| {
+            let family = &readings[describes.0].catalog.families[describes.1];
+            let planned = || PlannedFamily::new(describes, family.kind.is_per_process(), members);
+            is_wanted(family).then(planned)
         });
         let mut families: Vec<_> = planned.collect();
         let name = |f: &PlannedFamily| &readings[f.describes.0].catalog.families[f.describes.1].name;

@@ -54,6 +54,12 @@ impl Processes {
         slot.is_some_and(|slot| slot.held && slot.generation as u32 == owner.generation)
     }
 
+    /// Whether the owner of a gauge cell claimed its slot after the last look.
+    pub(crate) fn is_newcomer(&self, owner: &Owner) -> bool {
+        let is_behind = |slot: &Slot| (slot.generation as u32).wrapping_sub(owner.generation) > u32::MAX / 2;
+        self.slots.get(owner.slot as usize).is_some_and(is_behind)
+    }
+
     /// Whether any process lives.
     pub(crate) fn any_alive(&self) -> bool {
         self.slots.iter().any(|slot| slot.held)

@@ -8,7 +8,7 @@ use dyn_metrics_layout::record;
 use dyn_metrics_layout::sync::{Ordering, load_acquire};
 
 use crate::catalog::{Catalog, Source};
-use crate::cells::Extents;
+use crate::cells::{Chosen, Extents};
 use crate::error::{Error, Result};
 use crate::file::SegmentFile;
 use crate::map::Map;
@@ -30,6 +30,31 @@ pub(crate) struct Segment {
     /// Most bytes that were ever seen allocated for the file.
     allocated: u64,
     pub(crate) log: SkipLog,
+    /// What is read by [`Self::reading_chosen`].
+    chosen: Chosen,
+    signs: Signs,
+}
+
+/// Words that change when something is registered, or another file takes the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Signs {
+    reserved_end: u64,
+    state: u64,
+    /// Series registered in the chosen family.
+    series: u64,
+    /// Record of that family.
+    family: Option<u64>,
+}
+
+/// What a glance at a segment says of the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Glance {
+    /// Nothing has happened since.
+    Same,
+    /// Something was registered, or is just being.
+    Grown,
+    /// A chosen series was removed or has new cells, another file has the name, or this one was truncated.
+    Changed,
 }
 
 impl Segment {
@@ -48,7 +73,20 @@ impl Segment {
         let mut log = SkipLog::default();
         let catalog = Catalog::new(common_labels(&file, &mut log));
         let (extents, processes, taken) = (Extents::default(), Processes::default(), Ranges::default());
-        Ok(Self { file, map, catalog, extents, sums: Vec::new(), processes, taken, allocated: 0, log })
+        let (chosen, signs) = (Chosen::default(), Signs::default());
+        Ok(Self {
+            file,
+            map,
+            catalog,
+            extents,
+            sums: Vec::new(),
+            processes,
+            taken,
+            allocated: 0,
+            log,
+            chosen,
+            signs,
+        })
     }
 
     /// Notes that the file has become shorter than it was when `shrank` was found.
@@ -141,6 +179,54 @@ impl Segment {
         let Self { file, map, catalog, extents, sums, processes, log, .. } = self;
         let source = Source { file, map };
         extents.sum(source, sums);
+        Reading { source, catalog, processes, sums, log }
+    }
+
+    /// Takes note of what [`Self::glance`] compares with; before a look, so that none of what comes meanwhile is missed.
+    pub(crate) fn mark(&mut self) {
+        self.signs = self.signs_now();
+    }
+
+    /// Chooses series by their numbers in the catalog, all of the family whose record lies at `family`.
+    pub(crate) fn choose(&mut self, family: Option<u64>, numbers: &[u32]) {
+        self.chosen = self.extents.choose(&self.catalog, numbers);
+        self.signs.family = family;
+    }
+
+    /// Takes note of blocks that came since series were chosen.
+    pub(crate) fn choose_again(&mut self) {
+        self.extents.choose_holes(&mut self.chosen);
+    }
+
+    /// Looks whether the chosen series are what they were at the last look, and finds new blocks of theirs. Cost: a few
+    /// words and one for each series, and a few system calls.
+    pub(crate) fn glance(&mut self) -> Glance {
+        let is_mapped = self.file.len().is_ok_and(|len| len >= self.map.len()) && !self.map.was_hit();
+        let signs = self.signs_now();
+        let Self { file, map, extents, taken, log, chosen, .. } = self;
+        let has_news = extents.refresh_chosen(Source { file, map }, chosen, taken, log);
+        if has_news || !is_mapped || signs.state != self.signs.state {
+            Glance::Changed
+        } else if signs == self.signs {
+            Glance::Same
+        } else {
+            Glance::Grown
+        }
+    }
+
+    fn signs_now(&self) -> Signs {
+        let family = self.signs.family;
+        let series =
+            family.and_then(|family| self.map.view().get::<record::State>(record::state_offset(family)).ok());
+        let series = series.map_or(0, |state| load_acquire(&state.series));
+        Signs { reserved_end: self.word(RESERVED_END), state: self.word(STATE), series, family }
+    }
+
+    /// As [`Self::reading`]; of the totals only those of chosen series are read.
+    pub(crate) fn reading_chosen(&mut self) -> Reading<'_> {
+        let Self { file, map, catalog, extents, sums, processes, log, chosen, .. } = self;
+        let source = Source { file, map };
+        extents.sum_chosen(source, chosen, sums);
         Reading { source, catalog, processes, sums, log }
     }
 

@@ -118,14 +118,37 @@ pub enum Value {
 }
 
 /// The value of a series, looked at where it lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ValueRef<'v> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'v> {
+    /// Monotone total.
     Counter(Number),
+    /// Current value.
     Gauge(Number),
-    Tally { count: u64, sum: f64 },
-    Histogram { bounds: &'v Arc<[f64]>, buckets: &'v [u64], sum: f64 },
+    /// Count and sum.
+    Tally {
+        /// Observations.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+    },
+    /// Counts by upper bound.
+    Histogram {
+        /// Upper bounds, ascending, without `+Inf`.
+        bounds: &'v Arc<[f64]>,
+        /// Observations in each bucket, not cumulative; one more than bounds, the last is `+Inf`'s.
+        buckets: &'v [u64],
+        /// Sum of the finite observations.
+        sum: f64,
+    },
+    /// The value is 1; the labels say it all.
     Info,
-    StateSet { states: &'v Arc<[String]>, bits: u64 },
+    /// Named booleans.
+    StateSet {
+        /// Names of the states.
+        states: &'v Arc<[String]>,
+        /// Bit `i` is the state `states[i]`.
+        bits: u64,
+    },
 }
 
 impl<'v> From<&'v Value> for ValueRef<'v> {

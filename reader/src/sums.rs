@@ -11,7 +11,7 @@ const LINE: usize = 8;
 /// Sets `sums` to the sums of integers: word by word over `blocks`, each of them as long as `sums`.
 ///
 /// One block at a time: memory is fastest along one stream, and the sums stay in the nearest cache.
-pub(crate) fn add_integers(blocks: &[&[AtomicU64]], sums: &mut [u64]) {
+pub(crate) fn add_integers<'b>(blocks: impl Iterator<Item = &'b [AtomicU64]>, sums: &mut [u64]) {
     sums.fill(0);
     for block in blocks {
         let (lines, rest) = sums.as_chunks_mut::<LINE>();
@@ -29,7 +29,11 @@ pub(crate) fn add_integers(blocks: &[&[AtomicU64]], sums: &mut [u64]) {
 /// Sets those of `sums` that `floats` names to the sums of doubles, as bits.
 ///
 /// Each is added in the order of blocks at every collection: rounding never makes it smaller.
-pub(crate) fn add_floats(blocks: &[&[AtomicU64]], floats: &[u32], sums: &mut [u64]) {
+pub(crate) fn add_floats<'b>(
+    blocks: impl Iterator<Item = &'b [AtomicU64]>,
+    floats: &[u32],
+    sums: &mut [u64],
+) {
     for word in floats {
         sums[*word as usize] = 0.0_f64.to_bits();
     }
@@ -58,8 +62,8 @@ mod tests {
             let blocks: Vec<_> = (0..count).map(block).collect();
             let blocks: Vec<&[AtomicU64]> = blocks.iter().map(|block| &block[..]).collect();
             let mut sums = [7; 3];
-            add_integers(&blocks, &mut sums);
-            add_floats(&blocks, &[2], &mut sums);
+            add_integers(blocks.iter().copied(), &mut sums);
+            add_floats(blocks.iter().copied(), &[2], &mut sums);
             let total = (0..count).sum::<u64>();
             assert_eq!(sums, [0_u64.wrapping_sub(count), total, (total as f64 / 4.0).to_bits()], "{count}");
         }

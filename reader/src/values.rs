@@ -1,6 +1,6 @@
 //! The values of planned series, read from their segments, one after the other into a [`Sink`].
 
-mod per_process;
+pub(crate) mod per_process;
 
 use dyn_metrics_layout::{Kind, Representation};
 
@@ -87,7 +87,7 @@ fn totals(
     }
 }
 
-fn counter(origins: &[Origin], readings: &[Reading<'_>]) -> Number {
+pub(crate) fn counter(origins: &[Origin], readings: &[Reading<'_>]) -> Number {
     let mut sum = Sum::default();
     for origin in origins {
         sum.add(words(origin, readings, 1)[0], origin.representation);
@@ -95,7 +95,7 @@ fn counter(origins: &[Origin], readings: &[Reading<'_>]) -> Number {
     sum.number()
 }
 
-fn tally<'v>(origins: &[Origin], readings: &[Reading<'_>]) -> ValueRef<'v> {
+pub(crate) fn tally<'v>(origins: &[Origin], readings: &[Reading<'_>]) -> ValueRef<'v> {
     let (mut count, mut sum) = (0_u64, Sum::default());
     for origin in origins {
         let words = words(origin, readings, 2);
@@ -105,7 +105,7 @@ fn tally<'v>(origins: &[Origin], readings: &[Reading<'_>]) -> ValueRef<'v> {
     ValueRef::Tally { count, sum: sum.number().as_f64() }
 }
 
-fn histogram<'v>(
+pub(crate) fn histogram<'v>(
     family: &'v FamilyEntry,
     origins: &[Origin],
     readings: &[Reading<'_>],

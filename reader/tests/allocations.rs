@@ -1,4 +1,4 @@
-//! What a warm scrape allocates doesn't depend on how many series there are.
+//! What a warm scrape allocates doesn't depend on how many series there are, and reading a selection allocates nothing.
 #![allow(unsafe_code, reason = "counts allocations in an allocator of its own")]
 
 #[path = "../src/testing.rs"]
@@ -11,6 +11,7 @@ use dyn_metrics_layout::kind::Number;
 use dyn_metrics_layout::record::{Doubles, Family, Texts};
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 use dyn_metrics_reader::Collector;
+use dyn_metrics_reader::select::{Selection, Selector};
 use testing::{Builder, claimant, family, live, scratch};
 
 /// The system's allocator, counted for each thread.
@@ -106,4 +107,34 @@ fn a_warm_scrape_allocates_the_same_for_few_and_for_many_series() {
     assert_eq!(allocations(500), few);
     // Reports about segments, processes and families.
     assert!(few < 200, "{few}");
+}
+
+#[test]
+fn reading_a_selection_allocates_nothing() {
+    let directory = scratch();
+    let path = directory.path().join("segment");
+    segment(1, 100).write(&path);
+    let _alive = live(&path, 0);
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::ExponentialHistogram) {
+        for mode in [GaugeMode::Max, GaugeMode::All] {
+            let mut selection = Selection::new(
+                &path,
+                Selector::new(format!("{}_{}", kind.name(), mode.name())).any("number"),
+            );
+            let mut read = || {
+                selection.refresh();
+                let mut series = 0;
+                selection.read(|_| series += 1);
+                series
+            };
+            (0..3).for_each(|_| assert_eq!(read(), 100, "{kind:?}"));
+            // Now and then everything is looked at, which allocates; not twice in a row.
+            let fewest = (0..3).map(|_| {
+                let before = ALLOCATIONS.get();
+                read();
+                ALLOCATIONS.get() - before
+            });
+            assert_eq!(fewest.min(), Some(0), "{kind:?}");
+        }
+    }
 }

@@ -16,11 +16,13 @@ use crate::snapshot::{Number, ValueRef};
 
 /// What was found of a family; its memory is used again.
 #[derive(Debug, Default)]
-pub(super) struct PerProcess {
+pub(crate) struct PerProcess {
     gauges: Vec<Gauge>,
     seen: HashSet<(usize, u64)>,
     /// Of a series, or of those that show as samples of their own.
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
+    /// Whether one of the parts is of a process that came after the last look.
+    pub(crate) has_newcomers: bool,
     shown: Vec<Part>,
     processes: Vec<(u32, u32, u64)>,
 }
@@ -99,7 +101,13 @@ impl PerProcess {
     ///
     /// Segments come newest first: a process that has cells in several files of one name counts with its newest;
     /// what is retained in the older ones is other processes' and stays.
-    fn read(&mut self, mode: GaugeMode, origins: &[Origin], readings: &mut [Reading<'_>], groups: &[usize]) {
+    pub(crate) fn read(
+        &mut self,
+        mode: GaugeMode,
+        origins: &[Origin],
+        readings: &mut [Reading<'_>],
+        groups: &[usize],
+    ) {
         self.parts.clear();
         self.seen.clear();
         for origin in origins {
@@ -108,6 +116,7 @@ impl PerProcess {
             let record = origin.place as u64;
             gauges::read(reading.source, reading.processes, record, reading.log, &mut self.gauges);
             for gauge in &self.gauges {
+                self.has_newcomers |= gauge.is_newcomer;
                 let mut part = Part::new(gauge, mode);
                 if origins.len() > 1 && !self.seen.insert((groups[origin.segment()], part.process_id)) {
                     part.value = None;
@@ -146,12 +155,12 @@ fn pid_labels(processes: &[(u32, u32, u64)]) -> BTreeMap<(u32, u64), String> {
     processes.into_iter().map(label).collect()
 }
 
-fn state_set(family: &FamilyEntry, bits: u64) -> ValueRef<'_> {
+pub(crate) fn state_set(family: &FamilyEntry, bits: u64) -> ValueRef<'_> {
     let known = 1_u64.checked_shl(family.states.len() as u32).map_or(u64::MAX, |limit| limit - 1);
     ValueRef::StateSet { states: &family.states, bits: bits & known }
 }
 
-const fn exposed(number: GaugeNumber) -> Number {
+pub(crate) const fn exposed(number: GaugeNumber) -> Number {
     match number {
         GaugeNumber::Integer(value) => Number::Signed(value),
         GaugeNumber::Float(_) | GaugeNumber::Nanoseconds(_) => Number::Float(number.as_f64()),
