@@ -272,7 +272,7 @@ impl Registry {
             What::Named { name, choice } => self.named(&name, choice)?,
             What::Ours { path, name, choice } if path == self.path() => (path, name, choice),
             What::Ours { .. } | What::Nothing => {
-                return Err(self.unsupported("watch a handle of another one, or of none"));
+                return Err(self.unsupported("watch a handle that is not of its segment"));
             }
         };
         let mailbox = Mailbox::new(Arc::clone(&name), callback, None);

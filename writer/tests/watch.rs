@@ -249,7 +249,7 @@ fn what_cannot_be_watched_is_refused() {
     let (_directory, registry) = registry();
     let nothing = |_: &Event| {};
     let refused = |found: dyn_metrics::Result<Subscription>| found.unwrap_err().to_string();
-    assert!(refused(registry.on_change(&Counter::default(), nothing)).contains("no segment"));
+    assert!(refused(registry.on_change(&Counter::default(), nothing)).contains("not of its segment"));
     assert!(refused(Registry::null().on_change(Watched::family("c"), nothing)).contains("null"));
     assert!(refused(registry.on_change(Watched::family("9 x"), nothing)).contains("metric name"));
     let (_elsewhere, other) = self::registry();

@@ -53,7 +53,9 @@ fn there_is_one_thread_while_somebody_watches_and_none_before_after_and_in_child
     }
     let first = registry.on_change(&gauge, |_| {}).unwrap();
     let second = registry.on_change(Watched::family("other"), |_| {}).unwrap();
-    let watchers: Vec<_> = threads().into_iter().filter(|(name, _)| name == "dyn-watch").collect();
+    let watchers = || threads().into_iter().filter(|(name, _)| name == "dyn-watch").collect::<Vec<_>>();
+    wait_until("a thread that has its name", || !watchers().is_empty());
+    let watchers = watchers();
     // Neither SIGKILL, SIGSTOP nor the two that the C library keeps for itself can be blocked.
     let always_open = 1 << 8 | 1 << 18 | 1 << 31 | 1 << 32;
     assert_eq!(watchers.len(), 1);

@@ -69,7 +69,8 @@ mod tests {
         assert_eq!(after(&mut pace, &mut spent, 640, micros(5)), SHORTEST);
         let slow = after(&mut pace, &mut spent, 2_000, micros(50));
         assert!(slow > micros(5_000) && slow <= micros(5_500), "{slow:?}");
-        assert_eq!(after(&mut pace, &mut spent, 6_000, Duration::from_secs(1)), LONGEST);
+        let rare = after(&mut pace, &mut spent, 6_000, Duration::from_secs(1));
+        assert!(rare > LONGEST - micros(1) && rare <= LONGEST, "{rare:?}");
         assert_eq!(after(&mut pace, &mut spent, 1, micros(5)), SHORTEST);
     }
 }

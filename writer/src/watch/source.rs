@@ -1,47 +1,65 @@
 //! Series of a family, as they are looked at again and again.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use dyn_metrics_reader::{Collector, Labels, Value};
+use dyn_metrics_reader::select::{Sample, Selection, Selector};
+use dyn_metrics_reader::{Labels, ValueRef};
+
+/// Ids from here on are of single processes in a series.
+const OF_PROCESSES: u64 = 1 << 63;
 
 /// A family of a segment, open for reading.
 pub(super) struct Source {
-    collector: Collector,
-    family: String,
-    series: Vec<(u64, Labels)>,
+    selection: Selection,
+    /// In modes that show processes one by one: the id and the labels of each, by series and process.
+    processes: HashMap<(u64, u64), (u64, Labels)>,
 }
 
 impl Source {
     /// Of the segment at `path`. Neither needs to exist yet.
     pub(super) fn new(path: &Path, family: &str) -> Self {
-        let collector = Collector::new(&[path.to_string_lossy().into_owned()]);
-        Self { collector, family: family.to_owned(), series: Vec::new() }
+        Self { selection: Selection::new(path, Selector::new(family)), processes: HashMap::new() }
     }
 
     /// Tells each series that there is: its number, which stays its own, its labels and its value.
     pub(super) fn read(&mut self, mut tell: impl FnMut(u64, &Labels, Option<f64>)) {
-        let snapshot = self.collector.collect();
-        let Some(family) = snapshot.families.iter().find(|family| family.name == self.family) else { return };
-        for series in &family.series {
-            let known = self.series.iter().find(|(_, labels)| *labels == series.labels).map(|(id, _)| *id);
-            let id = known.unwrap_or_else(|| {
-                self.series.push((self.series.len() as u64, series.labels.clone()));
-                self.series.len() as u64 - 1
-            });
-            tell(id, &series.labels, Some(as_number(&series.value)));
-        }
+        let Self { selection, processes } = self;
+        selection.refresh();
+        let shows_processes = selection.family().is_some_and(|f| f.kind.is_per_process() && f.mode.is_all());
+        selection.read(|sample| {
+            if shows_processes {
+                each_process(&sample, processes, &mut tell);
+            } else {
+                tell(sample.id, sample.labels, sample.value.map(as_number));
+            }
+        });
+    }
+}
+
+/// Tells what each process has set that lives, as a series with a label `pid`.
+fn each_process(
+    sample: &Sample<'_>,
+    known: &mut HashMap<(u64, u64), (u64, Labels)>,
+    tell: &mut impl FnMut(u64, &Labels, Option<f64>),
+) {
+    for process in sample.processes.iter().filter(|process| process.alive) {
+        let next = OF_PROCESSES + known.len() as u64;
+        let labels = || sample.labels.with("pid", &process.pid.to_string());
+        let (id, labels) = known.entry((sample.id, process.process_id)).or_insert_with(|| (next, labels()));
+        tell(*id, labels, Some(process.value.as_f64()));
     }
 }
 
 /// What of a value is compared.
-fn as_number(value: &Value) -> f64 {
+fn as_number(value: ValueRef<'_>) -> f64 {
     match value {
-        Value::Counter(number) | Value::Gauge(number) => number.as_f64(),
-        Value::Tally { count, .. } => *count as f64,
-        Value::Histogram { buckets, .. } => {
+        ValueRef::Counter(number) | ValueRef::Gauge(number) => number.as_f64(),
+        ValueRef::Tally { count, .. } => count as f64,
+        ValueRef::Histogram { buckets, .. } => {
             buckets.iter().fold(0, |all: u64, bucket| all.wrapping_add(*bucket)) as f64
         }
-        Value::Info => 1.0,
-        Value::StateSet { bits, .. } => *bits as f64,
+        ValueRef::Info => 1.0,
+        ValueRef::StateSet { bits, .. } => bits as f64,
     }
 }
