@@ -47,8 +47,12 @@ fn measure(kind: &str, series: u64, updates: u64) -> Outcome<()> {
     // What is there first is no update.
     update(&registry, kind, series, 0)?;
     let subscription = registry.on_change(Watched::family("watched"), move |event| {
-        let updated = event.value().unwrap_or_default() as u64;
-        let _ = sender.send(now().as_nanos() as u64 - updated);
+        // Each series' first value says when it began.
+        if let (Some(old), Some(updated)) = (event.old(), event.value())
+            && old > 0.0
+        {
+            let _ = sender.send(now().as_nanos() as u64 - updated as u64);
+        }
     })?;
     std::thread::sleep(Duration::from_millis(500));
     let (before, process) = (watch::report(), ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?);

@@ -211,7 +211,8 @@ impl Engine {
             self.pool.close();
             return false;
         }
-        state.homes.iter_mut().for_each(|home| home.look(work));
+        let now = Instant::now();
+        state.homes.iter_mut().for_each(|home| home.look(now, work));
         state.ask_for_computed(work);
         if looks.is_multiple_of(LOOKS_FOR_LATE) {
             let late = state.mailboxes().filter(|mailbox| mailbox.note_late(LATE)).count();

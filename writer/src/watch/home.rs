@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use dyn_metrics_reader::Labels;
 
@@ -99,7 +99,8 @@ impl Home {
         choice: Choice,
         work: &mut Vec<Arc<Mailbox>>,
     ) {
-        self.look(work);
+        self.source.refresh();
+        self.read(work);
         let watch = Watch { mailbox, rule, choice };
         let now = SystemTime::now();
         for (number, slot) in self.slots.iter_mut().enumerate() {
@@ -123,8 +124,15 @@ impl Home {
         }
     }
 
+    /// Reads every series, if any may have changed.
+    pub(super) fn look(&mut self, now: Instant, work: &mut Vec<Arc<Mailbox>>) {
+        if self.source.has_news(now) {
+            self.read(work);
+        }
+    }
+
     /// Reads every series; where a value has changed, leaves events in the mailboxes of those who shall be told.
-    pub(super) fn look(&mut self, work: &mut Vec<Arc<Mailbox>>) {
+    fn read(&mut self, work: &mut Vec<Arc<Mailbox>>) {
         self.looks += 1;
         let Self { family, source, slots, by_id, watches, looks, .. } = self;
         let (mut now, mut at, mut told) = (None, 0, 0);
