@@ -15,6 +15,7 @@
 //! | `prometheus_segment` | the segment as prometheus_client's collectors see it |
 //! | `bare` | calls that do nothing, for benches |
 //! | `snapshot` | reading a segment back |
+//! | `watch` | callbacks on changes and thresholds |
 //! | `lane` | short ways into the methods that count |
 //! | `interpreter` | refuses sub-interpreters |
 //!
@@ -38,6 +39,7 @@ mod registry;
 mod snapshot;
 mod spec;
 mod timing;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -55,6 +57,8 @@ mod _native {
         lanes(module.py())?;
         module.add("REGISTRY", registry::Registry::root(module.py())?)?;
         module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
+        let end = wrap_pyfunction!(watch::end_watching, module)?;
+        module.py().import("atexit")?.call_method1("register", (end,))?;
         module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)
     }
 }
@@ -75,6 +79,8 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timing::Timer>()?;
     module.add_class::<timing::ExceptionCounter>()?;
     module.add_class::<timing::InprogressTracker>()?;
+    module.add_class::<watch::Event>()?;
+    module.add_class::<watch::Subscription>()?;
     module.add_class::<bare::Bare>()
 }
 

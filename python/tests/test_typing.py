@@ -17,7 +17,7 @@ def check(*command: str) -> None:
 
 
 def test_mypy_accepts_the_package_its_tests_and_code_that_uses_it() -> None:
-    tests = [f"tests/test_{name}.py" for name in ("classes", "docs", "errors", "labels", "processes", "testing", "together", "typing")]
+    tests = [f"tests/test_{name}.py" for name in ("classes", "docs", "errors", "labels", "processes", "testing", "together", "typing", "watch")]
     check("mypy", "python/dyn_metrics", "tests/typed.py", *tests)
 
 
