@@ -33,7 +33,6 @@ __all__ = [
     "Subscription",
     "Summary",
     "Timer",
-    "end_watching",
     "rebuild",
     "rebuild_registry",
 ]
@@ -102,8 +101,6 @@ class Subscription:
     def counts(self) -> _Counts: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
-
-def end_watching() -> None: ...
 
 @final
 class Registry:

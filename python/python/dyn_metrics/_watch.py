@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 def in_loop(callback: Callable[[Any], Any], loop: asyncio.AbstractEventLoop | None) -> Callable[[Any], None]:
     """A callable that runs ``callback`` in ``loop`` and waits for its end: what comes meanwhile is coalesced."""
-    import sys
+    import inspect
 
-    inspect = sys.modules.get("inspect")
-    if inspect is None:
-        import inspect
     is_coroutine = inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
         getattr(callback, "__call__", None)  # noqa: B004
     )
