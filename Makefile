@@ -138,6 +138,7 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	$(bench_cpp) -o $T/release/dyn-metrics-bench-cpp -L$(SHARED) -ldyn_metrics -Wl,-rpath,$(abspath $(SHARED)) \
 		$$($(have_prometheus_cpp) && pkg-config --libs prometheus-cpp-core) -pthread
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
+	$(if $(findstring --only,$(BENCH_ARGS)),,cargo run --release -q -p dyn-metrics --example watch_delay -- $(findstring --quick,$(BENCH_ARGS)))
 	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \
 	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS); else echo "Python won't be measured: see make setup" >&2; fi)
 

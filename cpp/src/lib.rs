@@ -11,6 +11,7 @@
 //! | `registry`, `metric`, `family`, `update`, `value` | open and register, update, read back |
 //! | `hot`, `pin` | what a header needs to update cells without a call |
 //! | `visit` | enumeration, rendering |
+//! | `watch` | callbacks on changes and thresholds |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
@@ -29,6 +30,7 @@ mod types;
 mod update;
 mod value;
 mod visit;
+mod watch;
 
 pub use about::*;
 pub use family::*;
@@ -42,3 +44,4 @@ pub use types::*;
 pub use update::*;
 pub use value::*;
 pub use visit::*;
+pub use watch::*;

@@ -27,7 +27,7 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "status.rs",
     "types.rs",
     "about.rs",
@@ -37,6 +37,7 @@ const SOURCES: [&str; 11] = [
     "update.rs",
     "value.rs",
     "visit.rs",
+    "watch.rs",
     "hot.rs",
     "pin.rs",
 ];

@@ -10,3 +10,4 @@ mod library;
 mod programs;
 mod sequences;
 mod together;
+mod watch;

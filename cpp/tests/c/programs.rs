@@ -21,7 +21,7 @@ fn a_c_program_uses_every_function() {
 
 #[test]
 fn every_function_is_in_the_test_programs() {
-    let sources: String = ["every_function", "bad_input", "steady", "private_metrics", "check"]
+    let sources: String = ["every_function", "bad_input", "steady", "private_metrics", "watch", "check"]
         .into_iter()
         .map(|name| here().join("tests/c").join(name).with_extension(if name == "check" { "h" } else { "c" }))
         .map(|path| fs::read_to_string(path).unwrap())
