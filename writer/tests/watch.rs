@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use dyn_metrics::watch::{Event, Subscription, Threshold, Watched};
-use dyn_metrics::{Counter, Opts, Registry};
+use dyn_metrics::{Counter, GaugeMode, Opts, Registry};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, pause};
 use tempfile::TempDir;
 
 /// Longer than anything takes that is not broken.
@@ -242,6 +245,62 @@ fn what_a_function_gives_is_watched_as_series_are() {
     assert_eq!(events.recv_timeout(LONG).unwrap(), (String::new(), None, Some(42.0)));
     *value.lock().unwrap() = None;
     assert_eq!(events.recv_timeout(LONG).unwrap(), (String::new(), Some(42.0), None));
+}
+
+/// Runs `work` in a child that then waits to be killed.
+#[allow(unsafe_code, reason = "forks")]
+fn spawn(work: impl FnOnce()) -> Pid {
+    // SAFETY: the child calls what children of threaded programs may, as far as this library promises.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            work();
+            loop {
+                pause();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_death_of_a_process_is_a_change_of_what_it_had_set() {
+    let (_directory, registry) = registry();
+    let live = registry.gauge("live", "").unwrap();
+    let each = Opts::new("each", "").mode(GaugeMode::LiveAll);
+    let each: dyn_metrics::Gauge = registry.create(&each).unwrap();
+    let (tell, events) = listener();
+    let _live = registry.on_change(&live, tell).unwrap();
+    let (tell, processes) = listener();
+    let _each = registry.on_change(&each, tell).unwrap();
+    live.set(1);
+    next_to(&events, 1.0);
+    let child = spawn(|| {
+        live.set(5);
+        each.set(7);
+    });
+    assert_eq!(next_to(&events, 6.0).2, Some(6.0));
+    assert_eq!(next_to(&processes, 7.0).0, format!("pid={child}"));
+    kill(child, Signal::SIGKILL).unwrap();
+    waitpid(child, None).unwrap();
+    assert_eq!(next_to(&events, 1.0).1, Some(6.0));
+    assert_eq!(processes.recv_timeout(LONG).unwrap(), (format!("pid={child}"), Some(7.0), None));
+}
+
+#[test]
+fn a_segment_that_replaces_another_is_watched_with_it() {
+    let (directory, registry) = registry();
+    let old = registry.counter("c_total", "").unwrap();
+    old.inc_by(3);
+    let (tell, events) = listener();
+    let _subscription = registry.on_change(Watched::family("c_total"), tell).unwrap();
+    let path = directory.path().join("s");
+    std::fs::rename(&path, directory.path().join("s.superseded-0000000000000001")).unwrap();
+    let new =
+        Registry::builder().path(&path).max_bytes(1 << 20).open().unwrap().counter("c_total", "").unwrap();
+    new.inc_by(4);
+    assert_eq!(next_to(&events, 7.0).2, Some(7.0));
+    old.inc();
+    assert_eq!(next_to(&events, 8.0).1, Some(7.0));
 }
 
 #[test]

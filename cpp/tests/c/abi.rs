@@ -135,7 +135,8 @@ fn structures_are_as_long_for_rust_as_for_c() {
     }
     let layout = layout("cc", &[]);
     let ours = sizes!(dynm_label dynm_str dynm_segment_options dynm_metric_options dynm_value dynm_description
-        dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell);
+        dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell
+        dynm_watched dynm_event dynm_watch_counts);
     assert_eq!(structures().len(), ours.len());
     for (name, size) in ours {
         assert!(layout.contains(&format!("{name} {size}\n")), "{name} {size}:\n{layout}");
