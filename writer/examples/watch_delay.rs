@@ -47,9 +47,10 @@ fn measure(kind: &str, series: u64, updates: u64) -> Outcome<()> {
     // What is there first is no update.
     update(&registry, kind, series, 0)?;
     let subscription = registry.on_change(Watched::family("watched"), move |event| {
-        // Each series' first value says when it began.
+        // A series' first value says when it began; without its process a gauge is 0.
         if let (Some(old), Some(updated)) = (event.old(), event.value())
             && old > 0.0
+            && updated > 0.0
         {
             let _ = sender.send(now().as_nanos() as u64 - updated as u64);
         }
