@@ -68,7 +68,8 @@ impl Trace {
 
     fn find(&mut self, plan: &PlannedFamily, is_per_process: bool, followed: &[Followed]) {
         let Self { values, places, .. } = self;
-        (values.runs.clear(), places.runs.clear());
+        values.runs.clear();
+        places.runs.clear();
         for (number, followed) in (0..).zip(followed) {
             followed.segment.places_of_totals(|what, offset, count| match what {
                 Place::Value => values.add(number, offset, count),

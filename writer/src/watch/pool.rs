@@ -72,7 +72,7 @@ impl Pool {
     }
 
     /// Adds a thread if there is none, or if none has taken anything of what waits since `taken` was what is returned.
-    pub(super) fn grow(self: &'static Self, taken: u64) -> u64 {
+    pub(super) fn grow(&'static self, taken: u64) -> u64 {
         let now = self.taken.load(Ordering::Relaxed);
         if self.waiting.load(Ordering::Relaxed) > 0 && now == taken {
             self.add_worker();
