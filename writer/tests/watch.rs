@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dyn_metrics::watch::{Event, Subscription, Threshold, Watched};
 use dyn_metrics::{Counter, GaugeMode, Opts, Registry};
+use dyn_metrics_reader::select::{Selection, Selector};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pause};
@@ -301,6 +302,26 @@ fn a_segment_that_replaces_another_is_watched_with_it() {
     assert_eq!(next_to(&events, 7.0).2, Some(7.0));
     old.inc();
     assert_eq!(next_to(&events, 8.0).1, Some(7.0));
+}
+
+#[test]
+fn a_selection_has_changed_when_a_value_has_and_not_before() {
+    let (directory, registry) = registry();
+    let counter = registry.counter("c_total", "").unwrap();
+    let gauge = registry.gauge("g", "").unwrap();
+    counter.inc();
+    gauge.set(1);
+    for name in ["c_total", "g"] {
+        let mut selection = Selection::new(directory.path().join("s"), Selector::new(name));
+        selection.refresh();
+        for value in 2..50 {
+            // Where values are is compared less often than the values; nothing changes for long.
+            while (0..20).any(|_| selection.has_changed()) {}
+            counter.inc();
+            gauge.set(value);
+            assert!((0..20).any(|_| selection.has_changed()), "{name}");
+        }
+    }
 }
 
 #[test]
