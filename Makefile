@@ -141,6 +141,7 @@ bench: ## measure beside the peers; BENCH_ARGS="--only counter_inc" or "--quick"
 	c++ -std=c++17 -O2 -shared -fPIC -Icpp/include cpp/examples/plugin/sample_plugin.cpp -o $T/release/sample_plugin.so
 	$T/release/dyn-metrics-bench $(BENCH_ARGS)
 	$(if $(bench_composite),cargo run -q --release -p dyn-metrics --example composite_cost)
+	$(if $(findstring --only,$(BENCH_ARGS)),,cargo run --release -q -p dyn-metrics --example watch_delay -- $(findstring --quick,$(BENCH_ARGS)))
 	$(if $(bench_python),@if command -v maturin >/dev/null; then set -ex; $(MAKE) python-built; \
 	python3 python/bench/report.py --out $T/bench $(BENCH_ARGS); else echo "Python won't be measured: see make setup" >&2; fi)
 

@@ -45,6 +45,8 @@ typedef struct dynm_check_run dynm_check_run;
 typedef struct dynm_answer dynm_answer;
 /** A loop's pulse, from dynm_beat_create(). */
 typedef struct dynm_beat dynm_beat;
+/** A subscription. From dynm_on_change() and dynm_on_threshold(). */
+typedef struct dynm_subscription dynm_subscription;
 
 
 /**
@@ -323,6 +325,9 @@ enum dynm_reading
  * The three questions that a process is asked.
  */
 enum dynm_probe
+ * On which side of the limit a threshold is crossed.
+ */
+enum dynm_side
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -420,6 +425,19 @@ enum dynm_cancelled
 typedef enum dynm_cancelled dynm_cancelled;
 #else
 typedef uint32_t dynm_cancelled;
+   * By a greater value.
+   */
+  DYNM_ABOVE = 1,
+  /**
+   * By a smaller value.
+   */
+  DYNM_BELOW = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynm_side dynm_side;
+#else
+typedef uint32_t dynm_side;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1070,6 +1088,115 @@ typedef void (*dynm_scrape_destroy)(void *user);
  * counted as a failure, and what is in `*value` is left out. Must return, as dynm_scrape_callback.
  */
 typedef int32_t (*dynm_scrape_function)(void *user, double *value);
+ * Gives a value: 1 when it has stored one in `*value`, 0 when there is none now. Called about every 5 ms, on a thread of
+ * the library, first by the subscribing call itself.
+ */
+typedef int32_t (*dynm_compute)(void *user, double *value);
+
+/**
+ * Which values are watched: those of `metric`, or of the family called `name`, or what `compute` gives.
+ */
+typedef struct dynm_watched {
+  /**
+   * sizeof(dynm_watched).
+   */
+  size_t struct_size;
+  /**
+   * A series, or NULL.
+   */
+  const dynm_metric *metric;
+  /**
+   * Name of a family as it was registered in the registry, which needs not exist yet; with `compute` what it gives is
+   * called; NULL with a metric.
+   */
+  const char *name;
+  /**
+   * Of a family only series with these labels.
+   */
+  const struct dynm_label *labels;
+  /**
+   * How many.
+   */
+  size_t label_count;
+  /**
+   * Gives a value, or is NULL.
+   */
+  dynm_compute compute;
+} dynm_watched;
+
+/**
+ * A change, or a threshold that was crossed; valid until the callback returns.
+ */
+typedef struct dynm_event {
+  /**
+   * Bytes of this structure as the library knows it.
+   */
+  size_t struct_size;
+  /**
+   * The family's exposed name.
+   */
+  const char *name;
+  /**
+   * Labels, the segment's common ones included.
+   */
+  const struct dynm_label *labels;
+  /**
+   * How many.
+   */
+  size_t label_count;
+  /**
+   * The value before, where `has_old` is 1.
+   */
+  double old_value;
+  /**
+   * The value now, where `has_value` is 1.
+   */
+  double value;
+  /**
+   * 0 where there was no such series.
+   */
+  uint32_t has_old;
+  /**
+   * 0 where the series is gone, or nobody who lives has set it.
+   */
+  uint32_t has_value;
+  /**
+   * When it was seen, nanoseconds since 1970.
+   */
+  int64_t time_unix_ns;
+} dynm_event;
+
+/**
+ * Called with an event, on a thread of the library. Must return: no exception and no longjmp may leave it.
+ */
+typedef void (*dynm_watch_callback)(void *user, const struct dynm_event *event);
+
+/**
+ * Called once when `user` is not needed any more.
+ */
+typedef void (*dynm_watch_destroy)(void *user);
+
+/**
+ * What has become of a subscription's events.
+ */
+typedef struct dynm_watch_counts {
+  /**
+   * sizeof(dynm_watch_counts).
+   */
+  size_t struct_size;
+  /**
+   * Calls that have ended.
+   */
+  uint64_t calls;
+  /**
+   * Events that later ones of the same series have replaced before the callback was free.
+   */
+  uint64_t coalesced;
+  /**
+   * For how many nanoseconds the call under way has been running; 0 when none is.
+   */
+  uint64_t running_ns;
+} dynm_watch_counts;
 
 /**
  * The cells of a counter, tally or histogram, as level 1 of the ABI has them: what an update needs that
@@ -1876,6 +2003,58 @@ dynm_status dynm_set_function(const dynm_metric *metric,
                               dynm_scrape_function function,
                               void *user,
                               dynm_scrape_destroy destroy);
+ * Calls `callback` whenever a value of what is watched has changed, whichever process has set it.
+ *
+ * Requires: `registry` a registry; `watched` from dynm_watched_init(); `callback` not NULL; `subscription` not NULL.
+ * Guarantees: calls come from threads of the library, one at a time, until dynm_subscription_cancel(); while one runs, of
+ * each series the newest event waits. `destroy`, unless NULL, is called once with `user`, when no call comes any more:
+ * by the thread that cancels, or on which the last call ends; also when this function fails. Updates cost
+ * what they cost before. A forked child has no subscriptions. Threads: any. Signals: no. Cost: system calls, a thread, and
+ * memory, of which some hundred bytes are never freed. Errors: DYNM_NULL, DYNM_WRONG_TYPE, DYNM_CLOSED, DYNM_UTF8,
+ * DYNM_OPTION, DYNM_NAME, DYNM_IO (no thread, or a metric that is not of the registry's segment).
+ */
+dynm_status dynm_on_change(const dynm_registry *registry,
+                           const struct dynm_watched *watched,
+                           dynm_watch_callback callback,
+                           void *user,
+                           dynm_watch_destroy destroy,
+                           const dynm_subscription **subscription);
+
+/**
+ * Calls `callback` whenever a value of what is watched crosses `limit` to `side`, a dynm_side: at once if it is there
+ * already, and again only after it has come back behind the limit by `hysteresis`, or was gone.
+ *
+ * Requires, Guarantees, Threads, Signals, Cost: as dynm_on_change(). Errors: as there, and DYNM_OPTION for a limit or a
+ * hysteresis that is not finite, and for one below 0.
+ */
+dynm_status dynm_on_threshold(const dynm_registry *registry,
+                              const struct dynm_watched *watched,
+                              uint32_t side,
+                              double limit,
+                              double hysteresis,
+                              dynm_watch_callback callback,
+                              void *user,
+                              dynm_watch_destroy destroy,
+                              const dynm_subscription **subscription);
+
+/**
+ * Ends a subscription: no call begins any more. Waits at most `most_ns` nanoseconds for one that is under way, unless
+ * that is the caller's own. Another time it only waits.
+ *
+ * Requires: a subscription. Guarantees: DYNM_OK when no call is under way, which is then also true for ever; DYNM_IN_USE
+ * when one still runs. Threads: any, also in the callback. Signals: no. Cost: no system call but for the wait. Errors:
+ * DYNM_NULL, DYNM_WRONG_TYPE, DYNM_IN_USE.
+ */
+dynm_status dynm_subscription_cancel(const dynm_subscription *subscription,
+                                     uint64_t most_ns);
+
+/**
+ * What has become of a subscription's events.
+ *
+ * Requires: a subscription; `counts` with its struct_size set. Threads: any. Signals: no. Errors: DYNM_NULL,
+ * DYNM_WRONG_TYPE, DYNM_OPTION.
+ */
+dynm_status dynm_subscription_counts(const dynm_subscription *subscription, struct dynm_watch_counts *counts);
 
 /**
  * The cells of a counter, tally or histogram.
@@ -1949,6 +2128,14 @@ static inline dynm_segment_options dynm_segment_options_init(void) {
   options.struct_size = sizeof options;
   options.abi_level = DYNM_ABI_LEVEL;
   return options;
+}
+
+/* What dynm_on_change() and dynm_on_threshold() watch: nothing yet. */
+static inline dynm_watched dynm_watched_init(void) {
+  dynm_watched watched;
+  memset(&watched, 0, sizeof watched);
+  watched.struct_size = sizeof watched;
+  return watched;
 }
 
 /* Options for dynm_register() and dynm_register_family(): a type, a name and a help; all else default. */

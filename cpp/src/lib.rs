@@ -15,6 +15,7 @@
 //! | `visit` | enumeration, rendering |
 //! | `composite` | one number of many series |
 //! | `system`, `system_checks` | the process's own server, unless built without feature `system` |
+//! | `watch` | callbacks on changes and thresholds |
 //! | `about` | versions and features |
 #![allow(unsafe_code, reason = "functions called from C")]
 #![allow(non_camel_case_types, reason = "names as C sees them")]
@@ -42,6 +43,7 @@ mod types;
 mod update;
 mod value;
 mod visit;
+mod watch;
 
 pub use about::*;
 pub use choice::*;
@@ -63,3 +65,4 @@ pub use types::*;
 pub use update::*;
 pub use value::*;
 pub use visit::*;
+pub use watch::*;

@@ -1,6 +1,7 @@
 //! Registration of metrics and families.
 
 use dyn_metrics::raw::{self, Representation};
+use dyn_metrics::watch::Watched;
 use dyn_metrics::{
     Counter, DurationCounter, DurationGauge, Family, FloatCounter, FloatGauge, Gauge, GaugeMode, Histogram,
     Info, Kind, Metric, Opts, Registry, StateSet, Tally,
@@ -76,6 +77,12 @@ macro_rules! types {
             pub(crate) fn describe(&self) -> Option<raw::Description> {
                 match self {
                     $(Self::$variant(handle) => raw::describe(handle),)*
+                }
+            }
+
+            pub(crate) fn watched(&self) -> Watched {
+                match self {
+                    $(Self::$variant(handle) => handle.into(),)*
                 }
             }
 

@@ -27,7 +27,7 @@ fn assert_committed(file: &str, made: &str) {
 }
 
 /// Sources in the order in which the header shows them.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     "status.rs",
     "types.rs",
     "about.rs",
@@ -44,6 +44,7 @@ const SOURCES: [&str; 18] = [
     "system.rs",
     "system_checks.rs",
     "on_scrape.rs",
+    "watch.rs",
     "hot.rs",
     "pin.rs",
 ];

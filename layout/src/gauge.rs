@@ -33,6 +33,9 @@ pub const NEXT: u64 = 8;
 /// Offset, in a cell, of the link back to its series.
 pub const SERIES: u64 = 64;
 
+/// Offsets, in a cell, of its halves; each begins with the value and its stamp.
+pub const HALVES: [u64; 2] = [16, 80];
+
 /// The cell's fields.
 pub const FIELDS: &[Field] = &[
     field("owner", 0, 8, "atomic: who may write, see the drawing"),
@@ -79,9 +82,9 @@ pub struct GaugeCell {
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<GaugeCell>() == BYTES);
-    assert!(core::mem::offset_of!(GaugeCell, half_0) == 16);
+    assert!(core::mem::offset_of!(GaugeCell, half_0) as u64 == HALVES[0]);
     assert!(core::mem::offset_of!(GaugeCell, series) == 64);
-    assert!(core::mem::offset_of!(GaugeCell, half_1) == 80);
+    assert!(core::mem::offset_of!(GaugeCell, half_1) as u64 == HALVES[1]);
 };
 
 /// Who may write a cell.

@@ -74,6 +74,7 @@ pub(crate) fn raise(py: Python<'_>, error: &Error, metric: Option<&str>) -> PyEr
                 _ => segment(py, errno, text),
             }
         }
+        Error::Thread { source, .. } => segment(py, source.raw_os_error().unwrap_or(EIO), text),
         Error::NotRegular { .. } | Error::Links { .. } | Error::Filesystem { .. } | Error::Format { .. } => {
             segment(py, EINVAL, text)
         }

@@ -20,6 +20,7 @@
 //! | `bare` | calls that do nothing, for benches |
 //! | `on_scrape` | values that are computed when somebody asks |
 //! | `snapshot` | reading a segment back |
+//! | `watch` | callbacks on changes and thresholds |
 //! | `lane` | short ways into the methods that count |
 //! | `interpreter` | refuses sub-interpreters |
 //!
@@ -49,6 +50,7 @@ mod system;
 mod system_calls;
 mod system_checks;
 mod timing;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -67,6 +69,8 @@ mod _native {
         module.add("REGISTRY", registry::Registry::root(module.py())?)?;
         module.add_function(wrap_pyfunction!(metric::rebuild, module)?)?;
         module.add_function(wrap_pyfunction!(registry::rebuild_below, module)?)?;
+        let end = wrap_pyfunction!(watch::end_watching, module)?;
+        module.py().import("atexit")?.call_method1("register", (end,))?;
         module.add_function(wrap_pyfunction!(registry::rebuild_registry, module)?)
     }
 }
@@ -96,6 +100,8 @@ fn classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<system_checks::SystemBeat>()?;
     module.add_class::<system_checks::SystemCheck>()?;
     module.add_class::<on_scrape::OnScrape>()?;
+    module.add_class::<watch::Event>()?;
+    module.add_class::<watch::Subscription>()?;
     module.add_class::<bare::Bare>()
 }
 

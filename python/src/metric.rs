@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use dyn_metrics::watch::Watched;
 use dyn_metrics::{Family, Kind, Opts, raw};
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
@@ -399,6 +400,19 @@ impl Metric {
         let args = (spec.own_name(), &spec.documentation, labelnames, "", "", &spec.unit, registry);
         let rebuild = py.import("dyn_metrics._native")?.getattr("rebuild")?;
         Ok((rebuild, (class, args, spec.options.bind(py), self.labelvalues(py)?).into_pyobject(py)?))
+    }
+}
+
+impl Metric {
+    /// Its registry, and its series: one, or those of a family.
+    pub(crate) fn watched(&self, py: Python<'_>) -> PyResult<(&dyn_metrics::Registry, Watched)> {
+        let Spec { registry, labelnames, .. } = &*self.spec;
+        let registry = registry.get().attached(py, Some(self.name()))?;
+        let name = self.spec.own_name();
+        let pairs: Vec<_> =
+            labelnames.iter().zip(&self.values).map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let is_family = self.children.is_some();
+        Ok((registry, if is_family { Watched::family(name) } else { Watched::series(name, &pairs) }))
     }
 }
 

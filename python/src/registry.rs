@@ -13,6 +13,7 @@ use crate::args::{label_pairs, shown, text};
 use crate::errors::{invalid_type, invalid_value, raise};
 use crate::on_scrape::{self, OnScrape};
 use crate::snapshot;
+use crate::watch;
 
 /// A segment, and what is put before the names and on the series of the metrics that are registered through it.
 ///
@@ -535,6 +536,48 @@ impl Registry {
     /// True
     fn on_scrape(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<OnScrape> {
         on_scrape::on_scrape(self.attached(py, None)?, callback)
+    }
+
+    /// Calls callback(event) whenever a value of what is watched has changed, whichever process has set it.
+    ///
+    /// watched: a metric, the exposed name of a family in this registry, or a callable that gives a number or None. labels:
+    /// of a family only series with these. callback: called on a thread of the library, or in an asyncio loop if one is given; a
+    /// coroutine function runs in the loop that runs now unless one is given. The next call begins when it has ended, with
+    /// the latest value of each series. What it raises goes to sys.unraisablehook. Keep what is returned: the
+    /// subscription ends with it. Errors: SegmentError, InvalidTypeError, InvalidValueError.
+    ///
+    /// >>> import threading
+    /// >>> depth, seen = Gauge("doc_depth", "Requests that wait"), threading.Event()
+    /// >>> with REGISTRY.on_change(depth, lambda event: seen.set()):
+    /// ...     depth.set(3)
+    /// ...     seen.wait(60)
+    /// True
+    #[pyo3(signature = (watched, callback, *, labels=None, r#loop=None))]
+    fn on_change(
+        slf: &Bound<'_, Self>,
+        watched: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        labels: Option<&Bound<'_, PyAny>>,
+        r#loop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<watch::Subscription> {
+        watch::on_change(slf, watched, callback, labels, r#loop)
+    }
+
+    /// Calls callback(event) whenever a value of what is watched goes above, or below, a limit: at once if it is there
+    /// already, and again only after it has come back behind the limit by the hysteresis. Otherwise as on_change().
+    #[pyo3(signature = (watched, callback, *, above=None, below=None, hysteresis=0.0, labels=None, r#loop=None))]
+    #[allow(clippy::too_many_arguments, reason = "keywords, in Python")]
+    fn on_threshold(
+        slf: &Bound<'_, Self>,
+        watched: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        above: Option<f64>,
+        below: Option<f64>,
+        hysteresis: f64,
+        labels: Option<&Bound<'_, PyAny>>,
+        r#loop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<watch::Subscription> {
+        watch::on_threshold(slf, watched, callback, (above, below, hysteresis), labels, r#loop)
     }
 
     /// The segment as Prometheus text 0.0.4, as the exporter would serve it: all of it, whatever the prefix. Of another

@@ -18,7 +18,7 @@ def check(*command: str) -> None:
 
 def test_mypy_accepts_the_package_its_tests_and_code_that_uses_it() -> None:
     names = ["classes", "composites", "declared", "docs", "errors", "labels", "processes", "registries"]
-    tests = [f"tests/test_{name}.py" for name in [*names, "system", "testing", "together", "typing"]]
+    tests = [f"tests/test_{name}.py" for name in [*names, "system", "testing", "together", "typing", "watch"]]
     check("mypy", "python/dyn_metrics", "tests/typed.py", *tests)
 
 

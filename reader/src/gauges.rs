@@ -1,13 +1,14 @@
 //! The gauge cells of a series.
 
 use dyn_metrics_layout::error::Error as Fault;
-use dyn_metrics_layout::gauge::{Contents, GaugeCell, NEXT, SERIES};
+use dyn_metrics_layout::gauge::{Contents, GaugeCell, HALVES, NEXT, SERIES};
 use dyn_metrics_layout::link::Link;
 use dyn_metrics_layout::record::gauges_place;
 use dyn_metrics_layout::sync::load_acquire;
 
 use crate::catalog::Source;
 use crate::processes::Processes;
+use crate::segment::Place;
 use crate::skip::{Reason, SkipLog};
 
 /// Most cells of one series; a longer list is damaged. A correct one has a cell for each process that lived
@@ -57,6 +58,19 @@ pub(crate) fn read(
                 return;
             }
         }
+    }
+}
+
+/// Where the values of the cells are of the series whose record lies at `series`, and what says so; as far as the list
+/// is sound.
+pub(crate) fn places(source: Source<'_>, series: u64, mut each: impl FnMut(Place, u64, u32)) {
+    let mut walk = Walk { place: gauges_place(series), next: None, steps: 0, milestone: 0, milestone_at: 1 };
+    each(Place::Link, gauges_place(series), 1);
+    while let Ok(Some((offset, cell))) = walk.step(source, series) {
+        let Some(Ok(reading)) = cell.map(|cell| cell.read(offset)) else { continue };
+        let half = HALVES[reading.owner.half & 1];
+        each(Place::Link, offset, 1); // the owner's word
+        each(Place::Value, offset + half, 2); // value and stamp
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Instant;
 use dyn_metrics_layout::callbacks::SocketName;
 use dyn_metrics_layout::header::{Header, RESERVED_END, STATE, STATE_SUPERSEDED, Statistic};
 use dyn_metrics_layout::record;
-use dyn_metrics_layout::sync::{Ordering, load_acquire};
+use dyn_metrics_layout::sync::{AtomicU64, Ordering, load_acquire};
 
 use crate::callbacks::CallbackSocket;
 use crate::catalog::{Catalog, Source};
 use crate::cells::{Chosen, Extents};
 use crate::error::{Error, Result};
 use crate::file::SegmentFile;
+use crate::gauges;
 use crate::map::Map;
 use crate::processes::Processes;
 use crate::ranges::Ranges;
@@ -240,6 +241,21 @@ impl Segment {
         Signs { reserved_end: self.word(RESERVED_END), state: self.word(STATE), series, family }
     }
 
+    /// Where the numbers of the chosen series are that are totals, and what says so.
+    pub(crate) fn places_of_totals(&self, each: impl FnMut(Place, u64, u32)) {
+        self.extents.places(&self.chosen, each);
+    }
+
+    /// Where the values of the gauge are whose record lies at `series`, and what says so.
+    pub(crate) fn places_of_gauge(&self, series: u64, each: impl FnMut(Place, u64, u32)) {
+        gauges::places(Source { file: &self.file, map: &self.map }, series, each);
+    }
+
+    /// Words of it; none where it is too short.
+    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
+        self.map.view().words(offset, count).ok()
+    }
+
     /// As [`Self::reading`]; of the totals only those of chosen series are read.
     pub(crate) fn reading_chosen(&mut self) -> Reading<'_> {
         let Self { file, map, catalog, extents, sums, processes, log, chosen, .. } = self;
@@ -277,6 +293,15 @@ impl Segment {
     fn word(&self, offset: u64) -> u64 {
         self.map.view().word(offset).map_or(0, load_acquire)
     }
+}
+
+/// What a word is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is a part of a value.
+    Value,
+    /// It says where values are.
+    Link,
 }
 
 /// One pass of reading values.

@@ -13,6 +13,7 @@
 //! ```
 
 mod selection;
+mod trace;
 
 use crate::labels::Labels;
 

@@ -312,6 +312,14 @@ pub enum Error {
         /// What should be.
         expected: String,
     },
+    /// A thread that is needed can't be had.
+    #[error("thread {name}: {source}; remedy: fewer threads, or a higher limit of processes")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
     /// What is needed of the segment is damaged.
     #[error("{}: segment damaged: {source}", shown(path))]
     Damaged {

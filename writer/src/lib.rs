@@ -101,6 +101,8 @@ mod series_cache;
 mod slot;
 mod sys;
 pub mod testing;
+#[cfg(feature = "watch")]
+pub mod watch;
 mod wipe;
 
 #[doc(hidden)]

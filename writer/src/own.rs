@@ -105,7 +105,7 @@ fn own(origin: &Origin, common: &[(String, String)], value: Option<Number>) -> O
 }
 
 /// The labels of the segment that every sample gets.
-fn common_labels(segment: &'static Segment) -> Vec<(String, String)> {
+pub(crate) fn common_labels(segment: &'static Segment) -> Vec<(String, String)> {
     let mut bytes = vec![0; BYTES];
     let copied = segment.reach(0).and_then(|view| Ok(view.copy(0, &mut bytes)?));
     let block = segment.header.common_labels(&bytes);

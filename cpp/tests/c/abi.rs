@@ -162,7 +162,7 @@ fn structures_are_as_long_for_rust_as_for_c() {
     let ours = sizes!(dynm_label dynm_str dynm_segment_options dynm_metric_options dynm_value dynm_description
         dynm_registry_description dynm_family_view dynm_series_view dynm_cells dynm_buckets dynm_gauge_cell
         dynm_matcher dynm_composite_options dynm_system_options dynm_report dynm_system_description
-        dynm_check_options);
+        dynm_check_options dynm_watched dynm_event dynm_watch_counts);
     assert_eq!(structures(HEADER).len(), ours.len());
     for (name, size) in ours {
         assert!(layout.contains(&format!("{name} {size}\n")), "{name} {size}:\n{layout}");

@@ -13,3 +13,4 @@ mod programs;
 mod registries;
 mod sequences;
 mod together;
+mod watch;

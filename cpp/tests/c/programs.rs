@@ -27,8 +27,16 @@ fn a_c_program_has_a_server_of_its_own() {
 
 #[test]
 fn every_function_is_in_the_test_programs() {
-    let programs =
-        ["every_function", "bad_input", "registries", "steady", "private_metrics", "system", "check"];
+    let programs = [
+        "every_function",
+        "bad_input",
+        "registries",
+        "steady",
+        "private_metrics",
+        "system",
+        "watch",
+        "check",
+    ];
     let sources: String = programs
         .into_iter()
         .map(|name| here().join("tests/c").join(name).with_extension(if name == "check" { "h" } else { "c" }))

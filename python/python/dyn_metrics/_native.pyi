@@ -1,6 +1,7 @@
 """Types of the native part of dyn_metrics. Documentation is in its docstrings: ``help(dyn_metrics.Counter)``."""
 
 import os
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -20,6 +21,7 @@ __all__ = [
     "DurationGauge",
     "Endpoint",
     "Enum",
+    "Event",
     "ExceptionCounter",
     "Gauge",
     "Histogram",
@@ -36,6 +38,7 @@ __all__ = [
     "Registry",
     "Scheme",
     "SegmentReader",
+    "Subscription",
     "Summary",
     "System",
     "SystemCall",
@@ -86,6 +89,35 @@ class _Family(TypedDict):
 
 REGISTRY: Final[Registry]
 
+class _Counts(TypedDict):
+    calls: int
+    coalesced: int
+    exceptions: int
+    running: float | None
+
+@final
+class Event:
+    @property
+    def name(self) -> str: ...
+    @property
+    def labels(self) -> dict[str, str]: ...
+    @property
+    def old(self) -> float | None: ...
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def time(self) -> float: ...
+
+@final
+class Subscription:
+    @property
+    def active(self) -> bool: ...
+    def cancel(self, timeout: float = 0.0) -> bool: ...
+    def counts(self) -> _Counts: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
 @disjoint_base
 class Registry:
     def __new__(
@@ -189,6 +221,25 @@ class Registry:
         self, name: str, documentation: str, label_names: Sequence[str], states: Sequence[str] = ()
     ) -> Enum: ...
     def on_scrape(self, callback: Callable[[], object]) -> OnScrape: ...
+    def on_change(
+        self,
+        watched: Metric | str | Callable[[], float | None],
+        callback: Callable[[Event], object],
+        *,
+        labels: Mapping[str, str] | None = None,
+        loop: AbstractEventLoop | None = None,
+    ) -> Subscription: ...
+    def on_threshold(
+        self,
+        watched: Metric | str | Callable[[], float | None],
+        callback: Callable[[Event], object],
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        hysteresis: float = 0.0,
+        labels: Mapping[str, str] | None = None,
+        loop: AbstractEventLoop | None = None,
+    ) -> Subscription: ...
     def generate_latest(self) -> bytes: ...
     def snapshot(self) -> dict[str, _Family]: ...
     def __iter__(self) -> Iterator[_Family]: ...

@@ -8,6 +8,7 @@ use dyn_metrics_layout::sync::Ordering;
 use super::{Block, Extents, Use, Watched};
 use crate::catalog::{Catalog, Source};
 use crate::ranges::Ranges;
+use crate::segment::Place;
 use crate::skip::SkipLog;
 use crate::sums;
 
@@ -143,6 +144,21 @@ impl Extents {
             }
             is_hole
         });
+    }
+
+    /// Where the numbers of the chosen series are, and the tables of their blocks.
+    pub(crate) fn places(&self, chosen: &Chosen, mut each: impl FnMut(Place, u64, u32)) {
+        for Run { extent, first, end, .. } in &chosen.runs {
+            for block in &self.list[*extent as usize].blocks {
+                if let Block::At(offset) = block {
+                    each(Place::Value, offset + 8 * u64::from(*first), end - first);
+                }
+            }
+        }
+        for extent in &chosen.extents {
+            let extent = &self.list[*extent as usize];
+            each(Place::Link, extent.offset + HEADER_BYTES as u64, extent.blocks.len() as u32 - 1);
+        }
     }
 
     /// As [`Self::sum`], for the chosen series; all other sums are left as they come.

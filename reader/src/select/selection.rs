@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use super::Selector;
+use super::trace::{Change, Trace};
 use crate::catalog::FamilyEntry;
 use crate::collector::{Clock, Collector};
 use crate::combine;
@@ -54,6 +55,7 @@ pub struct Selection {
     next_id: u64,
     version: u64,
     scratch: Scratch,
+    trace: Trace,
 }
 
 /// Memory that is used again.
@@ -137,6 +139,7 @@ impl Selection {
             next_id: 0,
             version: 0,
             scratch: Scratch::default(),
+            trace: Trace::default(),
         }
     }
 
@@ -221,6 +224,7 @@ impl Selection {
             return false;
         }
         self.plan_of = key;
+        self.trace.forget();
         self.groups = self.collector.group_numbers();
         let chosen = self.make_plan();
         for (followed, (family, numbers)) in self.collector.followed.iter_mut().zip(chosen) {
@@ -284,6 +288,21 @@ impl Selection {
             self.version += 1;
         }
         self.plan = plan;
+    }
+
+    /// Whether a value may have changed since the last call, which [`Self::read`] is to follow when it says so.
+    ///
+    /// Compares the words that hold the values with copies, and now and then those that say where they are. What it can't
+    /// see is that a process has died: ask [`Self::read`] from time to time anyway. Cost: a load and a comparison for each
+    /// word of the series in each block, for each gauge two; no system call.
+    pub fn has_changed(&mut self) -> bool {
+        let Self { plan: Some(plan), trace, collector, family, .. } = self else { return false };
+        let is_per_process = family.as_ref().is_some_and(|family| family.kind.is_per_process());
+        let change = trace.compare(plan, is_per_process, &collector.followed);
+        if change == Change::Places {
+            self.refresh();
+        }
+        change != Change::None
     }
 
     /// Gives `each` the chosen series with their values of now, in the order of their labels.
