@@ -76,6 +76,11 @@ typedef struct dynm_subscription dynm_subscription;
 #define DYNM_SHARED 1
 
 /**
+ * In `flags` of dynm_runtime(): names and labels as NVIDIA Dynamo's own runtime gives them.
+ */
+#define DYNM_SCHEME_UPSTREAM 1
+
+/**
  * The label must have one of the values.
  */
 #define DYNM_MATCH_ONE_OF 0
@@ -104,9 +109,8 @@ typedef struct dynm_subscription dynm_subscription;
  * dynm_composite_options.flags: `window_seconds` is given.
  */
 #define DYNM_SET_WINDOW 4
- * In `flags` of dynm_runtime(): names and labels as NVIDIA Dynamo's own runtime gives them.
- */
-#define DYNM_SCHEME_UPSTREAM 1
+
+/**
  * In `dynm_system_options.flags`: `port` counts; 0 takes a free one.
  */
 #define DYNM_SET_PORT 1
@@ -322,12 +326,6 @@ typedef uint32_t dynm_dropped;
  * What a composite says.
  */
 enum dynm_reading
- * The three questions that a process is asked.
- */
-enum dynm_probe
- * On which side of the limit a threshold is crossed.
- */
-enum dynm_side
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -354,6 +352,18 @@ enum dynm_side
 typedef enum dynm_reading dynm_reading;
 #else
 typedef uint32_t dynm_reading;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The three questions that a process is asked.
+ */
+enum dynm_probe
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
    * Must it be restarted?
    */
   DYNM_LIVENESS = 1,
@@ -425,6 +435,18 @@ enum dynm_cancelled
 typedef enum dynm_cancelled dynm_cancelled;
 #else
 typedef uint32_t dynm_cancelled;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * On which side of the limit a threshold is crossed.
+ */
+enum dynm_side
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
    * By a greater value.
    */
   DYNM_ABOVE = 1,
@@ -902,6 +924,8 @@ typedef struct dynm_composite_options {
    */
   uint32_t reserved;
 } dynm_composite_options;
+
+/**
  * What a probe is answered with, for a `dynm_format`. Valid for the call.
  */
 typedef struct dynm_report {
@@ -1073,6 +1097,8 @@ typedef int32_t (*dynm_is_idle)(void *user);
  * Cleans up after a canary's request; `why` is a `dynm_cancelled`. Must return.
  */
 typedef void (*dynm_clean_up)(void *user, uint32_t why);
+
+/**
  * Called when somebody asks for values; it sets metrics. 0 is good, anything else is counted as a failure. Must
  * return: no exception and no longjmp may leave it.
  */
@@ -1088,6 +1114,8 @@ typedef void (*dynm_scrape_destroy)(void *user);
  * counted as a failure, and what is in `*value` is left out. Must return, as dynm_scrape_callback.
  */
 typedef int32_t (*dynm_scrape_function)(void *user, double *value);
+
+/**
  * Gives a value: 1 when it has stored one in `*value`, 0 when there is none now. Called about every 5 ms, on a thread of
  * the library, first by the subscribing call itself.
  */
@@ -1322,7 +1350,8 @@ uint32_t dynm_abi_version(void);
 
 /**
  * Whether the library can do something: "counter", "gauge", "histogram", "tally", "info", "state_set",
- * "family", "child", "visit", "render", "cells", "fork", "system". 1 or 0; 0 for what it doesn't know, and for NULL.
+ * "family", "child", "visit", "render", "cells", "fork", "remove", "system". 1 or 0; 0 for what it doesn't know, and for
+ * NULL.
  *
  * Requires: NULL or a NUL-terminated text. Threads, signals: any. Errors: none.
  */
@@ -1574,6 +1603,55 @@ dynm_status dynm_family_find(const dynm_family *family,
 dynm_status dynm_family_close(const dynm_family *family);
 
 /**
+ * Removes the series with this name and exactly these labels, of whatever type, beside the registry's prefix and
+ * labels.
+ *
+ * Requires: a registry; `name` NUL-terminated; `labels` a list of `label_count`; `removed` not NULL. Guarantees:
+ * `*removed` is 1 when there was one, else 0. It is shown in no process any more; whoever asks for its labels
+ * again gets a new series, which begins at 0. Metrics of it that are held stay valid, and what they count is lost.
+ * Its space in the segment is not used again. A process that dies meanwhile has removed the series or left it.
+ * Threads: any. Signals: no. Cost: a search, system calls when the segment was replaced. Errors: DYNM_NULL,
+ * DYNM_CLOSED, DYNM_UTF8, DYNM_LABELS, DYNM_OPTION (too long), DYNM_UNSUPPORTED (a registry that can't),
+ * DYNM_NOT_SEGMENT, DYNM_IO.
+ */
+dynm_status dynm_remove(const dynm_registry *registry,
+                        const char *name,
+                        const struct dynm_label *labels,
+                        size_t label_count,
+                        int32_t *removed);
+
+/**
+ * Removes the series of a family with these label values, in the order of the family's label names.
+ *
+ * Requires: a family; `values` a list of `value_count`; `removed` not NULL. Guarantees, Threads, Signals, Cost,
+ * Errors: as dynm_remove().
+ */
+dynm_status dynm_family_remove(const dynm_family *family,
+                               const struct dynm_str *values,
+                               size_t value_count,
+                               int32_t *removed);
+
+/**
+ * Whether the series of a metric was removed, or is about to be: its updates count for nobody then.
+ *
+ * Requires: a metric; `removed` not NULL. Guarantees: `*removed` is 1 or 0; 0 of a private metric. A call is a full
+ * memory fence. Threads: any. Signals: yes. Cost: small. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
+ */
+dynm_status dynm_is_removed(const dynm_metric *metric, int32_t *removed);
+
+/**
+ * The word that grows whenever a series of a family is removed, before it is gone: for callers that remember
+ * metrics by their label values. While it is what it was, all that they remember count; when it isn't,
+ * dynm_is_removed() says which don't.
+ *
+ * Requires: a family; `number` from dynm_family_look_up(); `removals` not NULL. Guarantees: `*removals` is valid for
+ * ever, and any process changes what it points to: read it atomically. Threads: any. Signals: yes. Cost: small.
+ * Errors: DYNM_NULL, DYNM_CLOSED, DYNM_WRONG_TYPE; DYNM_NOT_FOUND when the family has moved on to another segment,
+ * with `*removals` NULL.
+ */
+dynm_status dynm_family_removals(const dynm_family *family, uint64_t number, const uint64_t **removals);
+
+/**
  * Adds 1 to a DYNM_COUNTER_U64 or DYNM_COUNTER_F64.
  *
  * Requires: a metric of such a type, or NULL. Guarantees: one restartable add in this CPU's cell, or an
@@ -1779,6 +1857,8 @@ dynm_status dynm_composite_sample(const dynm_composite *composite);
  * while others use it. Signals: no. Cost: system calls. Errors: DYNM_NULL, DYNM_WRONG_TYPE.
  */
 dynm_status dynm_composite_close(const dynm_composite *composite);
+
+/**
  * Starts a server with threads and a runtime of its own; returns when requests are answered.
  *
  * Requires: options from dynm_system_options_init(); `system` not NULL. Guarantees: on success `*system` is the server, or NULL
@@ -1964,6 +2044,8 @@ dynm_status dynm_system_add_canary(const dynm_system *system,
  */
 dynm_status dynm_system_remove(const dynm_system *system,
                                const char *name);
+
+/**
  * Has `callback` run whenever somebody asks for values, before they are read: when the exporter is scraped, when this
  * process's own server is, and in dynm_render(). For values that are computed, such as the length of a queue.
  *
@@ -2003,6 +2085,8 @@ dynm_status dynm_set_function(const dynm_metric *metric,
                               dynm_scrape_function function,
                               void *user,
                               dynm_scrape_destroy destroy);
+
+/**
  * Calls `callback` whenever a value of what is watched has changed, whichever process has set it.
  *
  * Requires: `registry` a registry; `watched` from dynm_watched_init(); `callback` not NULL; `subscription` not NULL.
@@ -2164,6 +2248,9 @@ static inline dynm_composite_options dynm_composite_options_init(const char *ope
   options.struct_size = sizeof options;
   options.operation = operation;
   options.family = family;
+  return options;
+}
+
 /* Options for dynm_system_start(): all defaults. */
 static inline dynm_system_options dynm_system_options_init(void) {
   dynm_system_options options;

@@ -179,3 +179,38 @@ def test_children_are_found_anew_in_a_segment_that_replaced_theirs(directory: Pa
     kept.inc()
     series = {series["labels"]["a"]: series["value"] for series in there.snapshot()["c_total"]["series"]}
     assert series == {"new": 1, "x": 4.5}
+
+
+def test_what_is_removed_is_counted_anew(registry: Registry) -> None:
+    jobs = registry.counter("removed_jobs", "Jobs", ["worker"])
+    worker = "7"
+    held = jobs.labels(worker)
+    held.inc(5)
+    for _ in range(3):
+        assert jobs.labels(worker) is held  # by the objects, too
+    assert jobs.remove(worker) and not jobs.remove(worker)
+    assert "removed_jobs_total{" not in registry.generate_latest().decode()
+    held.inc(100)
+    again = jobs.labels(worker)
+    assert again is not held and again.value() == 0
+    for _ in range(3):
+        assert jobs.labels(worker) is again
+        jobs.labels(worker).inc()
+    assert 'removed_jobs_total{worker="7"} 3' in registry.generate_latest().decode()
+    assert registry.remove("removed_jobs_total", {"worker": "7"})
+    assert jobs.labels(worker=worker).value() == 0
+    assert not registry.remove("removed_jobs_total") and not registry.remove("no_such")
+    with pytest.raises(ValueError, match="found 2 label values, expected 1"):
+        jobs.remove("1", "2")
+    with pytest.raises(ValueError, match="no labels"):
+        registry.gauge("removed_gauge", "A gauge").remove()
+
+
+def test_labels_that_come_and_go_stay_exact(registry: Registry) -> None:
+    jobs = registry.counter("churning_jobs", "Jobs", ["worker"])
+    workers = [str(number) for number in range(20)]
+    for round in range(200):
+        worker = workers[round * 7 % 20]
+        jobs.labels(worker).inc()
+        assert jobs.labels(worker).value() == 1
+        jobs.remove(worker)

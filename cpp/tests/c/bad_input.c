@@ -13,6 +13,8 @@ static void nulls(void) {
   dynm_buckets buckets;
   dynm_gauge_cell cell;
   uint64_t number = 7;
+  const uint64_t *removals = &number;
+  int32_t removed = 7;
   char *text;
   FAILS(dynm_open(NULL, NULL), DYNM_NULL, "registry is NULL");
   FAILS(dynm_root(NULL), DYNM_NULL, "registry is NULL");
@@ -31,6 +33,12 @@ static void nulls(void) {
   FAILS(dynm_family_look_up(NULL, NULL, 0, &metric, NULL), DYNM_NULL, "number is NULL");
   CHECK(metric == NULL && number == 0);
   FAILS(dynm_family_find(NULL, NULL, 0, &metric), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_remove(NULL, NULL, 0, &removed), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_family_removals(NULL, 1, &removals), DYNM_NULL, "the family is NULL");
+  FAILS(dynm_remove(NULL, "x_total", NULL, 0, &removed), DYNM_NULL, "the registry is NULL");
+  FAILS(dynm_remove(NULL, "x_total", NULL, 0, NULL), DYNM_NULL, "removed is NULL");
+  FAILS(dynm_is_removed(NULL, &removed), DYNM_NULL, "the metric is NULL");
+  CHECK(removed == 0 && removals == NULL);
   FAILS(dynm_family_close(NULL), DYNM_NULL, "the family is NULL");
   FAILS(dynm_counter_inc(NULL), DYNM_NULL, "the metric is NULL");
   FAILS(dynm_counter_add_u64(NULL, 1), DYNM_NULL, "the metric is NULL");

@@ -121,6 +121,44 @@ static void families(const dynm_registry *registry) {
   CHECK(family == again);
 }
 
+static void removal(const dynm_registry *registry) {
+  const char *names[] = {"worker"};
+  const char *values[] = {"7"};
+  const dynm_str texts[] = {{"7", 1}};
+  const dynm_label labels[] = {{"worker", "7"}};
+  const dynm_family *family;
+  const dynm_metric *metric, *again, *known;
+  const uint64_t *removals;
+  uint64_t number = 0;
+  int32_t removed = 7;
+  dynm_metric_options options = dynm_metric_options_init(DYNM_COUNTER_U64, "removed_total", "Comes and goes");
+  OK(dynm_register_family(registry, &options, names, 1, &family));
+  OK(dynm_family_remove(family, texts, 1, &removed));
+  CHECK(removed == 0);
+  OK(dynm_family_look_up(family, texts, 1, &metric, &number));
+  OK(dynm_family_removals(family, number, &removals));
+  CHECK(number == 1 && *removals == 0);
+  FAILS(dynm_family_removals(family, 99, &removals), DYNM_NOT_FOUND, "another segment");
+  CHECK(removals == NULL);
+  OK(dynm_family_removals(family, number, &removals));
+  OK(dynm_counter_add_u64(metric, 5));
+  OK(dynm_is_removed(metric, &removed));
+  CHECK(removed == 0);
+  OK(dynm_family_remove(family, texts, 1, &removed));
+  CHECK(removed == 1 && *removals == 1);
+  OK(dynm_is_removed(metric, &removed));
+  CHECK(removed == 1);
+  FAILS(dynm_family_find(family, values, 1, &known), DYNM_NOT_FOUND, "no series");
+  OK(dynm_family_look_up(family, texts, 1, &again, &number));
+  CHECK(again != metric && number == 1);
+  OK(dynm_counter_inc(metric)); /* counts for nobody */
+  OK(dynm_remove(registry, "removed_total", labels, 1, &removed));
+  CHECK(removed == 1);
+  OK(dynm_remove(registry, "removed_total", labels, 1, &removed));
+  CHECK(removed == 0);
+  OK(dynm_family_close(family));
+}
+
 static void children(const dynm_registry *registry) {
   const dynm_label prod = {"namespace", "prod"}, router = {"component", "router"};
   const dynm_registry *service, *component, *same;
@@ -370,6 +408,7 @@ int main(int argc, char **argv) {
   CHECK(value_of(metric_of(registry, DYNM_INFO, "build_info")).number == 1.0);
   description(registry);
   families(registry);
+  removal(registry);
   children(registry);
   reading(registry);
   hot(registry);

@@ -152,6 +152,45 @@ TEST(Counting, AFamilyGivesEveryThreadTheSameSeries) {
   }
 }
 
+TEST(Counting, WhatOneThreadRemovesAnotherCountsAnew) {
+  const Directory directory;
+  const auto registry = Registry::open(directory.file("s"));
+  const auto family = registry.family<Counter>(Options("f_total"), {"number"});
+  const auto held = family.with("1");
+  held.inc(5);
+  const std::string long_value(300, 'x');
+  family.with(long_value).inc(2);
+  EXPECT_TRUE(family.remove("1"));
+  EXPECT_FALSE(family.remove("1"));
+  EXPECT_TRUE(registry.remove("f_total", {{"number", long_value}}));
+  EXPECT_FALSE(family.find("1").has_value());
+  held.inc(100);
+  EXPECT_EQ(tests::count_samples(page_of(registry), "f_total"), 0);
+  family.with("1").inc();
+  family.with(long_value).inc();
+  EXPECT_EQ(family.with("1").value(), 1U);
+  EXPECT_EQ(family.with(long_value).value(), 1U);
+  EXPECT_EQ(family.try_remove("1", "2").status(), DYNM_LABELS);
+  const auto times = scaled(2000);
+  in_threads(3, [&](int thread) {
+    for (std::uint64_t i = 0; i < times; i++) {
+      const std::string value = std::to_string(i % 20);
+      if (thread == 0 && i % 4 == 0) {
+        family.remove(value);
+      } else {
+        family.with(value).inc();
+      }
+    }
+  });
+  // Whatever happened meanwhile, what is found now is what everybody sees.
+  for (int number = 0; number < 20; number++) {
+    const auto counter = family.with(std::to_string(number));
+    const auto before = counter.value();
+    counter.inc();
+    EXPECT_EQ(sample(page_of(registry), "f_total{number=\"" + std::to_string(number) + "\"}"), before + 1.0);
+  }
+}
+
 // What the handler updates: the same series as the code that it interrupts.
 const Every* interrupted = nullptr;
 std::atomic<std::uint64_t> handled{0};
