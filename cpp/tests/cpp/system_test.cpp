@@ -231,7 +231,7 @@ TEST_F(Health, PathsThresholdsAndTheWholeSegmentAreOptions) {
   EXPECT_NE(get(system.port(), "/metrics").find("\nother_seen_total 1\n"), std::string::npos);
   const auto works = std::make_shared<std::atomic<int>>(0);
   const auto check = [works] { return works->fetch_add(1) > 0 ? Outcome::ok() : Outcome::failed("cold"); };
-  system.try_check("slow", check, often().failures(1).successes(3));
+  system.check("slow", check, often().failures(1).successes(3));
   wait_for_check(system, "slow", "ok");
   EXPECT_GE(works->load(), 4) << "a failure, and three successes in a row";
 }
@@ -260,7 +260,7 @@ TEST_F(Health, RefusalsSayWhy) {
   EXPECT_EQ(system.try_canary("late", [] {}).status(), DYNM_CLOSED);
   EXPECT_EQ(system.try_beat("late", Beat(), 1s).status(), DYNM_CLOSED);
   const auto total = registry.counter("late_total");
-  EXPECT_EQ(system.try_progress("late", total, registry.gauge("late"), 1s).status(), DYNM_CLOSED);
+  EXPECT_EQ(system.try_progress("late", total, registry.gauge("late_pending"), 1s).status(), DYNM_CLOSED);
   EXPECT_EQ(system.try_space("late", "/", 1).status(), DYNM_CLOSED);
   EXPECT_EQ(system.try_nats("late", "nats://127.0.0.1:1").status(), DYNM_CLOSED);
   EXPECT_EQ(system.try_set_state(State::draining).status(), DYNM_CLOSED);
