@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use dyn_metrics::watch::{Event, Subscription, Threshold, Watched};
 
-use crate::handles::{Tagged, c_text, dynm_metric, dynm_registry, object, open};
+use crate::handles::{List, Tagged, c_text, dynm_metric, dynm_registry, object, open};
 use crate::input::{give, labels, sized, store, text};
 use crate::registry::Labels;
 use crate::status::{Result, dynm_status, edge, failure};
@@ -195,9 +195,12 @@ fn subscribe(
         None => registry.on_change(watched, tell)?,
         Some(threshold) => registry.on_threshold(watched, threshold, tell)?,
     };
-    let made = Box::new(dynm_subscription { tag: dynm_subscription::TAG, own });
-    store(subscription, Box::into_raw(made).cast_const(), "subscription")
+    let made = SUBSCRIPTIONS.push(dynm_subscription { tag: dynm_subscription::TAG, own });
+    store(subscription, made, "subscription")
 }
+
+/// A list, so that what looks for leaks finds them: they stay, since who uses one that has ended gets an answer.
+static SUBSCRIPTIONS: List<dynm_subscription> = List::new();
 
 /// Calls `callback` whenever a value of what is watched has changed, whichever process has set it.
 ///
