@@ -112,10 +112,10 @@ fn two_claims_and_a_reader(steps: Steps) -> Vec<Vec<(bool, bool)>> {
 #[test]
 fn a_slot_has_one_owner_at_a_time_wherever_the_last_one_died() {
     let explored = two_claims_and_a_reader(PRODUCTION);
-    // The lock, four words to clear, the generation, the record's two, and the word of the model.
-    assert_eq!(explored.len() - 1, 9);
-    assert_eq!(explored[9], [(false, true), (true, false)], "each of them wins once");
-    assert!(explored[..9].iter().all(|outcomes| outcomes.contains(&(false, true))), "the other one wins");
+    // The lock, five words to clear, the generation, the record's two, and the word of the model.
+    assert_eq!(explored.len() - 1, 10);
+    assert_eq!(explored[10], [(false, true), (true, false)], "each of them wins once");
+    assert!(explored[..10].iter().all(|outcomes| outcomes.contains(&(false, true))), "the other one wins");
 }
 
 #[test]
