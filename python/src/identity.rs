@@ -3,6 +3,7 @@
 //! The objects themselves are compared, not what they say: an address instead of a text. The cache keeps them
 //! alive, so an address never comes to mean another text. Nothing in it is ever replaced, at most marked as gone, so
 //! a look-up takes no lock. What finds no slot is found by what it says.
+#![allow(clippy::disallowed_types, reason = "words of this process, never in the segment")]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};

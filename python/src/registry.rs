@@ -297,8 +297,8 @@ impl Registry {
     }
 
     /// Itself: what MetricsRegistry asks for.
-    #[getter]
-    fn registry(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+    #[getter(registry)]
+    fn itself(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 

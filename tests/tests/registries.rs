@@ -476,7 +476,7 @@ fn the_environment_chooses_the_process_s_registry() {
     let (_kept, shm) = segment();
     let samples = samples(&run(&shm).text).len();
     let no = "option DYN_METRICS_REGISTRY: found";
-    let known = "shm, prometheus, plugin:PATH or null";
+    let known = "shm, prometheus, otel, plugin:PATH or null";
     let sample = plugins::sample().map(|path| format!("plugin:{}", path.display()));
     let sample =
         sample.map(|name| (Some(name.clone() + "?Of the test"), format!("KIND {name} SAMPLES {samples}")));

@@ -315,7 +315,7 @@ pub fn on_scrape(registry: &Registry, work: Box<dyn FnMut() -> bool + Send>) -> 
     key
 }
 
-/// Ends what [`on_scrape`] has begun; false when it had ended.
+/// Ends what [`on_scrape()`] has begun; false when it had ended.
 pub fn end_callback(number: usize) -> bool {
     on_scrape::remove_key(number)
 }

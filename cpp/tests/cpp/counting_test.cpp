@@ -157,14 +157,14 @@ TEST(Counting, WhatOneThreadRemovesAnotherCountsAnew) {
   const auto registry = Registry::open(directory.file("s"));
   const auto family = registry.family<Counter>(Options("f_total"), {"number"});
   const auto held = family.with("1");
-  held.inc(5);
+  held.inc_by(5);
   const std::string long_value(300, 'x');
-  family.with(long_value).inc(2);
+  family.with(long_value).inc_by(2);
   EXPECT_TRUE(family.remove("1"));
   EXPECT_FALSE(family.remove("1"));
   EXPECT_TRUE(registry.remove("f_total", {{"number", long_value}}));
   EXPECT_FALSE(family.find("1").has_value());
-  held.inc(100);
+  held.inc_by(100);
   EXPECT_EQ(tests::count_samples(page_of(registry), "f_total"), 0);
   family.with("1").inc();
   family.with(long_value).inc();

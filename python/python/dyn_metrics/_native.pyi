@@ -117,7 +117,6 @@ class Subscription:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 
-@final
 @disjoint_base
 class Registry:
     def __new__(
