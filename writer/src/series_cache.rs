@@ -639,14 +639,14 @@ mod tests {
 
     #[test]
     fn series_that_come_and_go_find_room_for_ever() {
-        static GONE_BELOW: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        static GONE_BELOW: AtomicU64 = AtomicU64::new(0);
         let (at_once, all) = (entries(64, 8), entries(20_000, 100));
         // Each series asked for in two ways, so that there are twice as many entries.
         let core = cores(1, at_once as u32 / 2)[0];
-        let cache = SeriesCache::new(core, |n| *n < GONE_BELOW.load(Ordering::Relaxed));
+        let cache = SeriesCache::new(core, |n| *n < GONE_BELOW.load(Ordering::Relaxed) as usize);
         for n in 0..all {
             if n >= at_once {
-                GONE_BELOW.store(n + 1 - at_once, Ordering::Relaxed);
+                GONE_BELOW.store((n + 1 - at_once) as u64, Ordering::Relaxed);
                 core.removals().fetch_add(1, Ordering::Relaxed);
             }
             cache.sweep();
