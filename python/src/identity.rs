@@ -5,6 +5,7 @@
 //! a look-up takes no lock. What finds no slot is found by what it says.
 #![allow(clippy::disallowed_types, reason = "words of this process, never in the segment")]
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -106,14 +107,15 @@ impl Identities {
         }
     }
 
-    /// Finds this child no more. Its entries stay, and so do the objects that they keep alive.
-    pub(crate) fn forget(&self, child: &Py<PyAny>) {
+    /// Finds these children no more. Their entries stay, and so do the objects that they keep alive.
+    pub(crate) fn forget<'c>(&self, children: impl IntoIterator<Item = &'c Py<PyAny>>) {
+        let gone: HashSet<usize> = children.into_iter().map(|child| child.as_ptr().addr()).collect();
         fence(Ordering::SeqCst);
         let mut next = Some(&self.0);
         while let Some(table) = next {
             let entries = table.slots.iter().filter_map(OnceLock::get);
-            let of_child = entries.filter(|entry| entry.child.is(child));
-            of_child.for_each(|entry| entry.is_gone.store(true, Ordering::Relaxed));
+            let of_gone = entries.filter(|entry| gone.contains(&entry.child.as_ptr().addr()));
+            of_gone.for_each(|entry| entry.is_gone.store(true, Ordering::Relaxed));
             next = table.next.get().map(|table| &**table);
         }
     }

@@ -467,7 +467,7 @@ impl Children {
             }
             stays
         });
-        gone.iter().for_each(|child| self.by_identity.forget(&child.object));
+        self.by_identity.forget(gone.iter().map(|child| &child.object));
         self.removals.end_sweep(removals);
         drop(write); // before `gone`, which may be objects that nobody has
     }
@@ -479,7 +479,7 @@ impl Children {
             self.by_identity.put(given, child.object.clone_ref(py));
             // Behind a fence: either this or sweep() sees what the other did.
             if child.is_removed() {
-                self.by_identity.forget(&child.object);
+                self.by_identity.forget([&child.object]);
             }
         }
     }

@@ -104,6 +104,18 @@ fn handles_of_what_was_removed_count_for_nobody() {
 }
 
 #[test]
+fn a_family_removes_from_the_segment_that_has_replaced_its_own() {
+    let stage = Stage::new();
+    let registry = Registry::open_at(stage.segment()).unwrap();
+    let family = registry.family::<Counter>(&Opts::new("jobs_total", "Jobs"), &["n"]).unwrap();
+    family.with(&["a"]).inc();
+    std::fs::remove_file(stage.segment()).unwrap();
+    assert_eq!(labelled_by(&mut stage.peer(), "a", 5), 5);
+    assert!(family.remove(&["a"]).unwrap());
+    assert_eq!(shown(&stage, "a"), None);
+}
+
+#[test]
 fn threads_that_look_up_while_others_remove_lose_no_series() {
     let stage = Stage::new();
     let registry = Registry::open_at(stage.segment()).unwrap();

@@ -40,7 +40,7 @@ fn main() -> Outcome<()> {
 }
 
 fn measure(kind: &str, series: u64, updates: u64) -> Outcome<()> {
-    let directory = env_directory()?;
+    let directory = env_directory(kind, series)?;
     let path = directory.join("watched");
     let registry = Registry::open_at(&path)?;
     let (sender, delays) = channel();
@@ -127,8 +127,10 @@ fn update_each<M: Metric>(
     Ok(())
 }
 
-fn env_directory() -> Outcome<std::path::PathBuf> {
-    let path = std::path::PathBuf::from(format!("/dev/shm/dyn-watch-delay-{}", std::process::id()));
+/// One for each measurement: a file that another one takes the name of goes on being watched while this process has it.
+fn env_directory(kind: &str, series: u64) -> Outcome<std::path::PathBuf> {
+    let name = format!("/dev/shm/dyn-watch-delay-{}-{series}-{kind}", std::process::id());
+    let path = std::path::PathBuf::from(name);
     std::fs::create_dir(&path)?;
     Ok(path)
 }

@@ -152,7 +152,8 @@ impl<M: Metric> Family<M> {
         match self.core() {
             AnyFamily::Segment(core) => {
                 self.check_count(values).map_err(|error| core.segment.refused(error))?;
-                remove_everywhere(core.segment, &core.name, plan, values)
+                // What the name leads to now: another process may have replaced the segment.
+                remove_everywhere(registry.segment()?, &core.name, plan, values)
             }
             AnyFamily::Foreign(family) => {
                 self.check_count(values)?;

@@ -271,6 +271,8 @@ struct Table<M> {
     slots: Box<[AtomicPtr<Entry<M>>]>,
     /// Slots in use.
     count: AtomicUsize,
+    /// Of these, as far as is known, with entries that are gone.
+    gone: AtomicUsize,
     /// The table before; for the end.
     older: *mut Table<M>,
 }
@@ -288,6 +290,7 @@ impl<M> Table<M> {
             swept,
             slots,
             count: AtomicUsize::new(0),
+            gone: AtomicUsize::new(0),
             older: ptr::null_mut(),
         })
     }
@@ -329,18 +332,20 @@ impl<M> Table<M> {
             (is_free && swap()).then_some(now.is_null())
         };
         let found = self.window(hash).find_map(free);
-        self.count.fetch_add(usize::from(found == Some(true)), Ordering::Relaxed);
+        match found {
+            Some(true) => _ = self.count.fetch_add(1, Ordering::Relaxed),
+            Some(false) => {
+                let less = |gone: usize| gone.checked_sub(1);
+                let _ = self.gone.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+            None => (),
+        }
         found.is_some()
     }
 
-    /// Slots whose entries are not gone.
-    fn live(&self) -> usize {
-        let is_live = |slot: &&AtomicPtr<Entry<M>>| {
-            // SAFETY: null or an entry, freed with the cache only.
-            unsafe { slot.load(Ordering::Acquire).as_ref() }
-                .is_some_and(|entry| entry.hash.load(Ordering::Relaxed) != GONE)
-        };
-        self.slots.iter().filter(is_live).count()
+    /// Whether most of its entries are gone.
+    fn is_mostly_gone(&self) -> bool {
+        2 * self.gone.load(Ordering::Relaxed) > self.count.load(Ordering::Relaxed)
     }
 }
 
@@ -397,12 +402,15 @@ impl<M> SeriesCache<M> {
             return;
         }
         fence(Ordering::SeqCst); // pairs with: put(): one of both sees what the other did
+        let mut gone = 0;
         for slot in &table.slots {
             // SAFETY: null or an entry, freed with the cache only.
             if let Some(entry) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
                 entry.mark(self.is_gone);
+                gone += usize::from(entry.hash.load(Ordering::Relaxed) == GONE);
             }
         }
+        table.gone.store(gone, Ordering::Relaxed);
         table.swept.fetch_max(removals, Ordering::Release);
     }
 
@@ -419,10 +427,11 @@ impl<M> SeriesCache<M> {
         // What finds no slot in a table that has been enlarged for it shares its hash with too many others.
         for _ in 0..3 {
             let count = table.count.load(Ordering::Relaxed);
-            if !table.core.is(core) || count >= most {
+            let is_full = count >= most;
+            if !table.core.is(core) || (is_full && !table.is_mostly_gone()) {
                 return;
             }
-            if 2 * count < table.slots.len() {
+            if !is_full && 2 * count < table.slots.len() {
                 let raw = Box::into_raw(entry);
                 if table.put(hash, raw) {
                     fence(Ordering::SeqCst); // pairs with: sweep()
@@ -457,8 +466,7 @@ impl<M> SeriesCache<M> {
     /// Replaces `table` by one of twice as many slots, or as many where most entries are gone, unless another thread
     /// was faster.
     fn grow(&self, table: &Table<M>) -> &Table<M> {
-        let is_mostly_gone = 2 * table.live() < table.count.load(Ordering::Relaxed);
-        let slots = if is_mostly_gone { table.slots.len() } else { 2 * table.slots.len() };
+        let slots = if table.is_mostly_gone() { table.slots.len() } else { 2 * table.slots.len() };
         let mut larger = Table::new(table.core, table.generation, slots);
         *larger.swept.get_mut() = table.swept.load(Ordering::Acquire);
         for slot in &table.slots {
@@ -627,6 +635,26 @@ mod tests {
                 (0..most + more).filter(|n| cache.get::<Content>(&[&n.to_string()]).is_some()).count();
             assert_eq!(found, most, "round {round}");
         }
+    }
+
+    #[test]
+    fn series_that_come_and_go_find_room_for_ever() {
+        static GONE_BELOW: AtomicU64 = AtomicU64::new(0);
+        let (at_once, all) = (entries(64, 8), entries(20_000, 100));
+        // Each series asked for in two ways, so that there are twice as many entries.
+        let core = cores(1, at_once as u32 / 2)[0];
+        let cache = SeriesCache::new(core, |n| *n < GONE_BELOW.load(Ordering::Relaxed) as usize);
+        for n in 0..all {
+            if n >= at_once {
+                GONE_BELOW.store((n + 1 - at_once) as u64, Ordering::Relaxed);
+                core.removals().fetch_add(1, Ordering::Relaxed);
+            }
+            cache.sweep();
+            cache.put::<Content>(core, &[&n.to_string()], n);
+            assert_eq!(cache.get::<Content>(&[&n.to_string()]), Some(&n));
+        }
+        let slots = cache.table().slots.len();
+        assert!(slots <= 8 * at_once.max(FIRST_SLOTS), "{slots} slots");
     }
 
     #[test]

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! Nothing is added to updates: one thread of the process that asks looks at the segment about every millisecond, less
-//! often when that would cost more than a hundredth of a processor. So it sees what is there when it looks: a gauge that
-//! is set and set back in between has not changed.
+//! often when that would cost more than a hundredth of a processor, or a twentieth while values change. So it sees what is
+//! there when it looks: a gauge that is set and set back in between has not changed.
 //!
 //! Callbacks run on threads of their own, one call of a subscription at a time. While a callback is busy, the newest
 //! event of each series waits for it and replaces an older one; nothing else queues. One that blocks keeps one thread (of

@@ -140,9 +140,10 @@ fn a_callback_that_panics_is_counted_and_called_again() {
     for value in 1..=3 {
         gauge.set(value);
         next_to(&events, value as f64);
-        wait_until("the panic", || bad.counts().panics == value as u64);
+        wait_until("the call's end", || bad.counts().calls == value as u64);
+        assert_eq!(bad.counts().panics, value as u64);
     }
-    assert_eq!((good.counts().panics, bad.counts().calls, bad.is_active()), (0, 3, true));
+    assert_eq!((good.counts().panics, bad.is_active()), (0, true));
 }
 
 #[test]

@@ -184,12 +184,10 @@ impl Engine {
             let _ =
                 clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &next.into());
             let looks = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
-            if !self.look(looks, &mut work) {
-                return;
-            }
+            let Some(has_news) = self.look(looks, &mut work) else { return };
             self.pool.push(&mut work);
             taken = self.pool.grow(taken);
-            pace.count(|| {
+            pace.count(has_news, || {
                 let spent = spent();
                 self.spent.store(spent.as_nanos() as u64, Ordering::Relaxed);
                 spent
@@ -198,8 +196,8 @@ impl Engine {
         }
     }
 
-    /// Looks at everything once; false when nothing is left to look at.
-    fn look(&self, looks: u64, work: &mut Vec<Arc<Mailbox>>) -> bool {
+    /// Looks at everything once: whether it has found changes; none when nothing is left to look at.
+    fn look(&self, looks: u64, work: &mut Vec<Arc<Mailbox>>) -> Option<bool> {
         let mut state = lock(&self.state);
         let ended = self.ended.load(Ordering::Acquire);
         if ended != state.ended {
@@ -209,16 +207,17 @@ impl Engine {
         if state.homes.is_empty() && state.computed.is_empty() {
             state.is_running = false;
             self.pool.close();
-            return false;
+            return None;
         }
         let now = Instant::now();
         state.homes.iter_mut().for_each(|home| home.look(now, work));
+        let has_news = !work.is_empty();
         state.ask_for_computed(work);
         if looks.is_multiple_of(LOOKS_FOR_LATE) {
             let late = state.mailboxes().filter(|mailbox| mailbox.note_late(LATE)).count();
             self.late.fetch_add(late as u64, Ordering::Relaxed);
         }
-        true
+        Some(has_news)
     }
 }
 

@@ -103,13 +103,13 @@ impl Home {
         self.read(work);
         let watch = Watch { mailbox, rule, choice };
         let now = SystemTime::now();
-        for (number, slot) in self.slots.iter_mut().enumerate() {
+        for slot in &mut self.slots {
             let Some(mut watcher) = watch.watcher(&slot.labels) else { continue };
             let is_told = rule.take(&mut watcher.seen, slot.value).is_some() && rule.tells_of_the_first();
             if is_told {
                 let (name, labels) = (Arc::clone(&self.family), slot.labels.clone());
                 let event = Event { name, labels, old: None, new: slot.value, time: now };
-                watch.mailbox.post(number, event, work);
+                watch.mailbox.post(slot.id, event, work);
             }
             slot.watchers.push(watcher);
         }
@@ -146,14 +146,17 @@ impl Home {
             }
             let slot = &mut slots[at];
             slot.seen = *looks;
-            slot.take(at, family, value, &mut now, work);
+            slot.take(family, value, &mut now, work);
             at += 1;
             told += 1;
         });
         if told < slots.len() {
-            for (at, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.seen != *looks) {
-                slot.take(at, family, None, &mut now, work);
-            }
+            slots.iter_mut().filter(|slot| slot.seen != *looks).for_each(|slot| {
+                slot.take(family, None, &mut now, work);
+            });
+            // Ids are never used again.
+            slots.retain(|slot| slot.seen == *looks);
+            *by_id = slots.iter().enumerate().map(|(at, slot)| (slot.id, at)).collect();
         }
     }
 }
@@ -167,7 +170,6 @@ impl Slot {
     /// Takes in what the value is now.
     fn take(
         &mut self,
-        number: usize,
         family: &Arc<str>,
         value: Option<f64>,
         now: &mut Option<SystemTime>,
@@ -182,7 +184,7 @@ impl Slot {
             let time = *now.get_or_insert_with(SystemTime::now);
             let event =
                 Event { name: Arc::clone(family), labels: self.labels.clone(), old, new: value, time };
-            watcher.mailbox.post(number, event, work);
+            watcher.mailbox.post(self.id, event, work);
         }
     }
 }
@@ -193,5 +195,38 @@ impl Watch {
         let Self { mailbox, rule, choice } = self;
         let seen = Seen::default();
         choice.includes(labels).then(|| Watcher { mailbox: Arc::clone(mailbox), rule: *rule, seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counter, Opts, Registry};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads a file's mapping")]
+    fn series_that_come_and_go_leave_nothing() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let registry = Registry::open_at(directory.path().join("s")).unwrap();
+        let family = registry.family::<Counter>(&Opts::new("c_total", ""), &["n"]).unwrap();
+        let name: Arc<str> = "c_total".into();
+        let mut home = Home::new(registry.path(), &name);
+        let mailbox = Mailbox::new(Arc::clone(&name), Box::new(|_| ()), None);
+        home.add(Arc::clone(&mailbox), Rule::Change, Choice::default(), &mut Vec::new());
+        let stays = family.with(&["stays"]);
+        for n in 0..20 {
+            let n = n.to_string();
+            family.with(&[&n]).inc();
+            stays.inc();
+            home.source.refresh();
+            home.read(&mut Vec::new());
+            assert_eq!((home.slots.len(), home.by_id.len()), (2, 2));
+            family.remove(&[&n]).unwrap();
+            home.source.refresh();
+            home.read(&mut Vec::new());
+            assert_eq!((home.slots.len(), home.by_id.len()), (1, 1));
+        }
+        // Nobody is told of what has come and gone before anybody could be told.
+        assert_eq!(mailbox.waiting(), 1);
     }
 }

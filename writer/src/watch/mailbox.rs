@@ -54,8 +54,8 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct Mail {
     /// Numbers of the series with an event, in the order in which they are told.
-    order: VecDeque<usize>,
-    events: HashMap<usize, Event>,
+    order: VecDeque<u64>,
+    events: HashMap<u64, Event>,
     /// In the workers' queue, or with one of them.
     is_queued: bool,
     running: Option<(ThreadId, Instant)>,
@@ -84,17 +84,24 @@ impl Mailbox {
     }
 
     pub(super) fn counts(&self) -> Counts {
+        let mail = lock(&self.mail); // so that a call is under way or has ended
         Counts {
             calls: self.calls.load(Ordering::Relaxed),
             coalesced: self.coalesced.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
-            running: lock(&self.mail).running.map(|(_, since)| since.elapsed()),
+            running: mail.running.map(|(_, since)| since.elapsed()),
         }
+    }
+
+    /// How many series have an event that waits.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.mail).events.len()
     }
 
     /// Leaves an event for the callback, and this in `work` if a worker is to be asked to come. One of the same series
     /// that still waits is replaced.
-    pub(super) fn post(self: &Arc<Self>, series: usize, event: Event, work: &mut Vec<Arc<Self>>) {
+    pub(super) fn post(self: &Arc<Self>, series: u64, event: Event, work: &mut Vec<Arc<Self>>) {
         let mut mail = lock(&self.mail);
         if self.is_ended() {
             return;
@@ -103,6 +110,11 @@ impl Mailbox {
         if let Some(waiting) = events.get_mut(&series) {
             self.coalesced.fetch_add(1, Ordering::Relaxed);
             *waiting = Event { old: waiting.old, ..event };
+            if (waiting.old, waiting.new) == (None, None) {
+                // It has come and gone meanwhile. Kept, such events would be more and more.
+                events.remove(&series);
+                order.retain(|other| *other != series);
+            }
         } else {
             order.push_back(series);
             events.insert(series, event);
@@ -159,7 +171,7 @@ impl Mailbox {
             }
             *lock(&self.computed) = Some(computed);
         }
-        self.end();
+        self.end(0);
     }
 
     /// Leaves the event of a computed value for the calls that follow.
@@ -173,14 +185,14 @@ impl Mailbox {
 
     fn call(&self, event: &Event) {
         let callback = lock(&self.callback).take();
+        let calls = callback.is_some().into();
         if let Some(mut callback) = callback {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
                 self.panicked("the callback", payload);
             }
-            self.calls.fetch_add(1, Ordering::Relaxed);
             *lock(&self.callback) = Some(callback);
         }
-        self.end();
+        self.end(calls);
     }
 
     /// Notes that a call begins, unless the subscription has ended: under the lock, so that none begins after
@@ -193,12 +205,15 @@ impl Mailbox {
         may
     }
 
-    /// Notes that a call has ended.
-    fn end(&self) {
-        if self.is_ended() {
-            self.release(); // it was cancelled meanwhile, and whoever did that could not
-        }
+    /// Notes that what [`Self::begin`] began has ended: so many calls.
+    fn end(&self, calls: u64) {
         let mut mail = lock(&self.mail);
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        if self.is_ended() {
+            drop(mail);
+            self.release(); // it was cancelled meanwhile, and whoever did that could not
+            mail = lock(&self.mail);
+        }
         (mail.running, mail.is_late) = (None, false);
         drop(mail);
         self.free.notify_all();

@@ -21,15 +21,32 @@ pub(super) struct Source {
     selection: Selection,
     looks: u32,
     read_at: Option<Instant>,
-    /// In modes that show processes one by one: the id and the labels of each, by series and process.
-    processes: HashMap<(u64, u64), (u64, Labels)>,
+    /// In modes that show processes one by one: those that live.
+    processes: Processes,
+}
+
+/// Processes that have set a series, told apart as series are.
+#[derive(Default)]
+struct Processes {
+    /// By series and process.
+    known: HashMap<(u64, u64), Process>,
+    /// How many were ever met.
+    met: u64,
+    readings: u64,
+}
+
+struct Process {
+    id: u64,
+    labels: Labels,
+    /// The reading that it was in last.
+    seen: u64,
 }
 
 impl Source {
     /// Of the segment at `path`. Neither needs to exist yet.
     pub(super) fn new(path: &Path, family: &str) -> Self {
         let selection = Selection::new(path, Selector::new(family));
-        Self { selection, looks: 0, read_at: None, processes: HashMap::new() }
+        Self { selection, looks: 0, read_at: None, processes: Processes::default() }
     }
 
     /// Whether it is worth reading.
@@ -54,25 +71,34 @@ impl Source {
         let shows_processes = selection.family().is_some_and(|f| f.kind.is_per_process() && f.mode.is_all());
         selection.read(|sample| {
             if shows_processes {
-                each_process(&sample, processes, &mut tell);
+                processes.tell_each(&sample, &mut tell);
             } else {
                 tell(sample.id, sample.labels, sample.value.map(as_number));
             }
         });
+        processes.end_reading();
     }
 }
 
-/// Tells what each process has set that lives, as a series with a label `pid`.
-fn each_process(
-    sample: &Sample<'_>,
-    known: &mut HashMap<(u64, u64), (u64, Labels)>,
-    tell: &mut impl FnMut(u64, &Labels, Option<f64>),
-) {
-    for process in sample.processes.iter().filter(|process| process.alive) {
-        let next = OF_PROCESSES + known.len() as u64;
-        let labels = || sample.labels.with("pid", &process.pid.to_string());
-        let (id, labels) = known.entry((sample.id, process.process_id)).or_insert_with(|| (next, labels()));
-        tell(*id, labels, Some(process.value.as_f64()));
+impl Processes {
+    /// Tells what each process has set that lives, as a series with a label `pid`.
+    fn tell_each(&mut self, sample: &Sample<'_>, tell: &mut impl FnMut(u64, &Labels, Option<f64>)) {
+        let Self { known, met, readings } = self;
+        for process in sample.processes.iter().filter(|process| process.alive) {
+            let process_of_series = known.entry((sample.id, process.process_id)).or_insert_with(|| {
+                *met += 1;
+                let labels = sample.labels.with("pid", &process.pid.to_string());
+                Process { id: OF_PROCESSES + *met, labels, seen: 0 }
+            });
+            process_of_series.seen = *readings;
+            tell(process_of_series.id, &process_of_series.labels, Some(process.value.as_f64()));
+        }
+    }
+
+    /// Forgets those that were not in this reading.
+    fn end_reading(&mut self) {
+        self.known.retain(|_, process| process.seen == self.readings);
+        self.readings += 1;
     }
 }
 
