@@ -1,7 +1,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -262,7 +262,7 @@ fn a_series_whose_remover_died_is_no_reason_to_look_again_and_again() {
     let series = requests(&mut built, counter, "a", "200", 4);
     built.set(state_offset(series), REMOVING);
     std::fs::write(&path, built.bytes()).unwrap();
-    let (asked, now) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let (asked, now) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let count = asked.clone();
     let clock = move || {
         count.fetch_add(1, Ordering::Relaxed);
