@@ -36,7 +36,7 @@ Examples:
       serve several segments as one, to this machine only
   curl http://localhost:9464/metrics
       what Prometheus will see
-  curl http://localhost:9464/metrics?level=0
+  curl 'http://localhost:9464/metrics?level=0'
       of that the most important families; for Prometheus, `params: {level: ['0']}` in the scrape job
 
 Segments may come, go and be replaced at any time. The log goes to stderr, with a line whenever that happens.

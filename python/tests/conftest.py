@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
-# Before the first metric of this process: nothing of the tests belongs into the machine's own segment.
-_DIRECTORY = tempfile.TemporaryDirectory(prefix="dyn-metrics-", dir="/dev/shm")
-os.environ["DYN_METRICS_SHM"] = os.path.join(_DIRECTORY.name, "root")
+# Before the first metric of this process: nothing of the tests belongs into the machine's own segment. A child that
+# multiprocessing starts anew imports this, too, and ends without cleaning up: it has its parent's directory.
+if os.environ.get("DYN_METRICS_SHM") != os.environ.get("DYN_METRICS_TESTS_SHM", ""):
+    _DIRECTORY = tempfile.TemporaryDirectory(prefix="dyn-metrics-", dir="/dev/shm")
+    os.environ["DYN_METRICS_SHM"] = os.environ["DYN_METRICS_TESTS_SHM"] = os.path.join(_DIRECTORY.name, "root")
 
 from dyn_metrics import Registry  # noqa: E402
 

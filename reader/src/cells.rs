@@ -327,13 +327,14 @@ impl Extents {
 }
 
 impl Watched {
-    /// Not 0 when it was removed or cells have come; `file` has the words of the whole file.
+    /// Not 0 when it was removed or cells have come; `file` has the words of the whole file. One that is about to be
+    /// removed is no news: it may stay so for as long as the file.
     fn news(&self, file: &[AtomicU64]) -> u64 {
         let state = file.get(self.word as usize..).and_then(<[_]>::first_chunk);
         let Some([state, integers, floats, nanoseconds]) = state else { return 1 };
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let open = |of: Representation| 0_u64.wrapping_sub(u64::from(self.open >> of as u8 & 1));
-        load(state)
+        load(state) & !REMOVING
             | load(integers) & open(Representation::Integer)
             | load(floats) & open(Representation::Float)
             | load(nanoseconds) & open(Representation::Nanoseconds)

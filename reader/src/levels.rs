@@ -15,7 +15,7 @@ pub(crate) type Words = Vec<Range<usize>>;
 /// Which words of each segment belong to families up to a level, for one state of the plan.
 #[derive(Debug, Default)]
 pub(crate) struct Levels {
-    /// The one asked for last is the last.
+    /// The one asked for last is the first.
     known: VecDeque<(u8, Vec<Words>)>,
 }
 

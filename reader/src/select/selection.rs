@@ -112,6 +112,15 @@ pub struct ProcessValue {
     pub value: Number,
 }
 
+impl FamilyInfo {
+    /// Whether numbers of both mean the same.
+    fn is_same(&self, other: &Self) -> bool {
+        let same_bounds =
+            || self.bounds.iter().map(|x| x.to_bits()).eq(other.bounds.iter().map(|x| x.to_bits()));
+        (self.kind, self.mode, &self.unit) == (other.kind, other.mode, &other.unit) && same_bounds()
+    }
+}
+
 impl Selection {
     /// The series that `selector` chooses in the segment at `path`. Neither needs to exist yet.
     #[must_use]
@@ -161,7 +170,7 @@ impl Selection {
         self.trouble.as_ref()
     }
 
-    /// Changes whenever series come or go.
+    /// Changes whenever series come or go, or the family becomes another one.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
@@ -186,8 +195,8 @@ impl Selection {
         self.scratch.per_process.has_newcomers
     }
 
-    /// Looks for what has come and gone, if there is a sign of it or the last look was long ago; whether series came or
-    /// went.
+    /// Looks for what has come and gone, if there is a sign of it or the last look was long ago; whether
+    /// [`Self::version`] changed.
     pub fn refresh(&mut self) -> bool {
         let now = (self.collector.clock)();
         self.is_due(now) && self.look()
@@ -264,6 +273,13 @@ impl Selection {
             info(&readings[segment].catalog.families[family], all, label_names)
         });
         drop(readings);
+        if let (Some(before), Some(family)) = (&self.family, &family)
+            && !before.is_same(family)
+        {
+            // A file that was made anew has another family of this name: its series are others, whatever their labels.
+            self.ids.clear();
+            self.version += 1;
+        }
         self.family = family;
         self.name_series(plan);
         chosen

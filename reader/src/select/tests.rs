@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dyn_metrics_layout::kind::Number as GaugeNumber;
-use dyn_metrics_layout::record::{Doubles, Family};
+use dyn_metrics_layout::record::{Doubles, Family, REMOVING, state_offset};
 use dyn_metrics_layout::{GaugeMode, Kind, Representation};
 
 use super::*;
@@ -250,6 +250,58 @@ fn a_file_that_takes_the_name_is_merged_with_the_superseded_one() {
     bench.write(&build(2, 10));
     let found = bench.counters();
     assert_eq!((found.len(), found[0].0, found[0].2), (1, 1, 16.0));
+}
+
+#[test]
+fn a_series_whose_remover_died_is_no_reason_to_look_again_and_again() {
+    let directory = scratch();
+    let path = directory.path().join("segment");
+    let mut built = Builder::new(1);
+    let counter = built.family(&family("c_total", Kind::Counter));
+    let series = requests(&mut built, counter, "a", "200", 4);
+    built.set(state_offset(series), REMOVING);
+    std::fs::write(&path, built.bytes()).unwrap();
+    let (asked, now) = (Arc::new(Mutex::new(0)), Instant::now());
+    let count = asked.clone();
+    let clock = move || {
+        *count.lock().unwrap() += 1;
+        now
+    };
+    let mut selection = Selection::with_clock(&path, Selector::new("c_total"), Arc::new(clock));
+    let _ = (selection.refresh(), selection.refresh()); // a file is new for two looks
+    assert_eq!(selection.series().count(), 1, "it still counts");
+    let looks = |selection: &mut Selection| {
+        *asked.lock().unwrap() = 0;
+        selection.refresh();
+        *asked.lock().unwrap() > 1
+    };
+    assert!(!looks(&mut selection), "nothing has happened");
+    built.remove(series);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(built.bytes(), 0).unwrap();
+    assert!(looks(&mut selection), "it was removed");
+    assert_eq!(selection.series().count(), 0);
+}
+
+#[test]
+fn another_family_of_the_name_has_other_series() {
+    let mut bench = Bench::new(Selector::new("x"));
+    let build = |created, kind| {
+        let mut built = Builder::new(created);
+        let family = built.family(&family("x", kind));
+        built.series(family, &[("model", "a")]);
+        built
+    };
+    bench.write(&build(1, Kind::Counter));
+    let found = bench.read();
+    let version = bench.selection.version();
+    std::fs::remove_file(bench.path()).unwrap();
+    bench.write(&build(2, Kind::Tally));
+    let next = bench.read();
+    assert_eq!(bench.selection.family().unwrap().kind, Kind::Tally);
+    assert_eq!((found.len(), next.len()), (1, 1));
+    assert_ne!(found[0].0, next[0].0, "another id");
+    assert_ne!(bench.selection.version(), version);
 }
 
 #[test]

@@ -144,7 +144,13 @@ impl LiveComposite {
     fn look(&mut self) {
         let has_changed = self.source.refresh();
         if has_changed || self.family.is_none() || self.trouble.is_some() {
-            self.family = self.source.family();
+            let before = std::mem::replace(&mut self.family, self.source.family());
+            if let (Some(before), Some(family)) = (before, &self.family)
+                && !before.is_same(family)
+            {
+                // What was seen of another family says nothing about this one.
+                self.history = History::None;
+            }
             if has_changed && let (Some(window), Some(family)) = (self.composite.window, &self.family) {
                 self.history.follow(window, family.kind, self.composite.operation, &self.source);
             }

@@ -8,7 +8,10 @@ use crate::error::Result;
 
 /// A composite that several threads may ask, one after the other.
 #[derive(Debug)]
-pub struct SharedComposite(Mutex<Option<LiveComposite>>);
+pub struct SharedComposite(Mutex<Held>);
+
+/// None once it is closed; boxed, since what a binding has closed stays where it is.
+type Held = Option<Box<LiveComposite>>;
 
 /// How often a thread tries, a millisecond apart, to get its turn; in a child forked while another thread had it, it never
 /// comes.
@@ -18,13 +21,13 @@ impl SharedComposite {
     /// One that is open.
     #[must_use]
     pub fn new(live: LiveComposite) -> Self {
-        Self(Mutex::new(Some(live)))
+        Self(Mutex::new(Some(Box::new(live))))
     }
 
     /// Does something with it when it is this thread's turn; none where the turn doesn't come within a second. The
     /// argument is none once it is closed.
     pub fn with<T>(&self, act: impl FnOnce(Option<&mut LiveComposite>) -> T) -> Option<T> {
-        self.locked().map(|mut live| act(live.as_mut()))
+        self.locked().map(|mut live| act(live.as_deref_mut()))
     }
 
     /// Lets go of what it reads.
@@ -34,7 +37,7 @@ impl SharedComposite {
         }
     }
 
-    fn locked(&self) -> Option<MutexGuard<'_, Option<LiveComposite>>> {
+    fn locked(&self) -> Option<MutexGuard<'_, Held>> {
         for _ in 0..ATTEMPTS {
             match self.0.try_lock() {
                 Ok(live) => return Some(live),

@@ -41,6 +41,13 @@ pub(super) struct Family {
     pub(super) labels: Vec<String>,
 }
 
+impl Family {
+    /// Whether numbers of both mean the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.kind, self.mode, &self.bounds) == (other.kind, other.mode, &other.bounds)
+    }
+}
+
 /// A series with its value of now.
 pub(super) struct Item<'i> {
     pub(super) value: Option<ValueRef<'i>>,

@@ -243,6 +243,48 @@ fn what_comes_later_and_cannot_be_composed_is_unknown_and_says_why() {
 }
 
 #[test]
+fn a_segment_made_anew_may_have_another_family_of_the_name() {
+    let bench = Bench::new();
+    bench.registry.gauge("x", "").unwrap().set(7);
+    let mut now = bench.live(Composite::quantile("x", 0.5));
+    let mut lately = bench.live(Composite::sum("c_total").window(minute()));
+    let opts = Opts::new("c_total", "");
+    bench.registry.create::<Counter>(&opts).unwrap().inc();
+    assert_eq!([&mut now, &mut lately].map(LiveComposite::read), [Value(7.0), Unknown]);
+    std::fs::remove_file(bench.registry.path()).unwrap();
+    let other = Registry::builder().path(bench.registry.path()).max_bytes(4 << 20).open().unwrap();
+    other.counter("x", "").unwrap().inc();
+    other.tally("c_total", "").unwrap().observe(2.0);
+    bench.pass(1);
+    assert_eq!(now.read(), Unknown);
+    let trouble = now.trouble().unwrap().to_string();
+    assert!(trouble.ends_with("found counter, expected gauge or histogram"), "{trouble}");
+    assert_eq!(lately.read(), Unknown, "of a new family one sample says nothing");
+    bench.pass(1);
+    assert_eq!(lately.read(), Value(0.0));
+}
+
+#[test]
+fn a_series_that_is_removed_leaves_and_one_that_comes_back_begins_at_0() {
+    let bench = Bench::new();
+    let family = bench.registry.family::<Counter>(&Opts::new("c_total", ""), &["m"]).unwrap();
+    for (m, number) in [("a", 10), ("b", 4)] {
+        family.with(&[m]).inc_by(number);
+    }
+    let mut live = [Composite::sum("c_total"), Composite::count("c_total")].map(|c| bench.live(c));
+    let mut lately = [Composite::sum("c_total"), Composite::max("c_total")]
+        .map(|composite| bench.live(composite.window(minute())));
+    let mut read = || (live.each_mut().map(LiveComposite::read), lately.each_mut().map(LiveComposite::read));
+    assert_eq!(read(), ([Value(14.0), Value(2.0)], [Unknown; 2]));
+    bench.pass(1);
+    assert!(family.remove(&["a"]).unwrap());
+    assert_eq!(read(), ([Value(4.0), Value(1.0)], [Value(0.0); 2]));
+    bench.pass(1);
+    family.with(&["a"]).inc_by(12); // more than it had before: not the old one that has grown by 2
+    assert_eq!(read(), ([Value(16.0), Value(2.0)], [Value(12.0); 2]));
+}
+
+#[test]
 fn a_child_composes_what_it_could_have_registered() {
     let bench = Bench::new();
     let child = |zone| bench.registry.child("app_", &[("zone", zone)]).unwrap();
