@@ -20,7 +20,7 @@ from dyn_metrics import DurationGauge, Gauge, InvalidTypeError, IntGauge, Regist
 def value(registry: Registry, name: str) -> float:
     """This segment's only sample of a gauge."""
     [series] = registry.snapshot()[name]["series"]
-    return series["value"]  # type: ignore[return-value]
+    return series["value"]
 
 
 def shows(registry: Registry, name: str, wanted: Callable[[float], bool]) -> float:
@@ -28,7 +28,7 @@ def shows(registry: Registry, name: str, wanted: Callable[[float], bool]) -> flo
     seen: list[float] = []
     for _ in range(1000):
         series = registry.snapshot().get(name, {"series": []})["series"]
-        seen = [one["value"] for one in series]  # type: ignore[misc]
+        seen = [one["value"] for one in series]
         if len(seen) == 1 and wanted(seen[0]):
             return seen[0]
     raise AssertionError(seen)
@@ -113,6 +113,32 @@ print("done")
 """
     assert run(program, directory / "segment") == "done\n"
     assert [entry.name for entry in directory.iterdir()] == ["segment"], "no socket is left"
+
+
+@pytest.mark.parametrize("how", ["on_scrape", "cancelled", "on_change"])
+def test_the_interpreter_ends_well_with_a_callback_that_goes_on(directory: Path, how: str) -> None:
+    program = """
+import sys, threading
+from dyn_metrics import Registry
+registry, began = Registry(path=sys.argv[1]), threading.Event()
+gauge = registry.gauge("g", "h")
+def goes_on(*event):
+    began.set()
+    while True:
+        pass
+if sys.argv[2] == "on_change":
+    keeps = registry.on_change(gauge, goes_on)
+else:
+    keeps = registry.on_scrape(goes_on)
+n = 0
+while not began.wait(0.01):
+    gauge.set(n := n + 1)
+    registry.generate_latest()
+if sys.argv[2] == "cancelled":
+    keeps.cancel()
+print("done")
+"""
+    assert run(program, directory / "segment", how) == "done\n"
 
 
 def test_a_forked_child_has_callbacks_of_its_own_only(registry: Registry) -> None:
