@@ -3,6 +3,7 @@
 //! A thread that comes back to an interpreter that has ended is ended by it, and takes the process with it where it is in the
 //! middle of code of ours.
 #![allow(unsafe_code, reason = "PyO3 has no safe way to raise an exception in another thread")]
+#![allow(clippy::disallowed_types, reason = "process-local state, never in the segment")]
 
 use std::collections::BTreeSet;
 use std::ffi::c_long;
