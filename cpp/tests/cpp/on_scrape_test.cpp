@@ -27,7 +27,7 @@ double wait_for(const Registry& registry, const std::string& name, const Wanted&
   return 0;
 }
 
-void wait_for(const Registry& registry, const std::string& name, double value) {
+void wait_for_value(const Registry& registry, const std::string& name, double value) {
   wait_for(registry, name, [value](double seen) { return seen == value; });
 }
 
@@ -60,9 +60,9 @@ TEST(OnScrape, GaugesAndCountersTakeFunctions) {
   set_function(fraction, [] { return 0.5; });
   set_function(span, [] { return 250ms; });
   set_function(total, [n = 0]() mutable { return n += 3; });
-  wait_for(registry, "g", 7);
-  wait_for(registry, "f", 0.5);
-  wait_for(registry, "d_seconds", 0.25);
+  wait_for_value(registry, "g", 7);
+  wait_for_value(registry, "f", 0.5);
+  wait_for_value(registry, "d_seconds", 0.25);
   wait_for(registry, "c_total", [](double seen) { return seen >= 9; });
   EXPECT_EQ(std::fmod(sample(page_of(registry), "c_total"), 3), 0) << "what the total has grown by";
   EXPECT_TRUE(clear_function(total));
@@ -98,13 +98,13 @@ TEST(OnScrape, AForkedChildHasItsOwnOnly) {
   const pid_t child = fork();
   if (child == 0) {
     set_function(childs, [] { return 2; });
-    wait_for(registry, "childs", 2);
+    wait_for_value(registry, "childs", 2);
     _exit(parents.value() == 0 && childs.value() == 2 ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  wait_for(registry, "parents", 1);
+  wait_for_value(registry, "parents", 1);
 }
 
 }  // namespace
