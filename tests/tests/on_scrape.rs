@@ -135,23 +135,6 @@ fn a_killed_process_costs_a_scrape_nothing_and_leaves_nothing_for_long() {
 }
 
 #[test]
-fn who_removes_what_the_dead_have_left_spares_those_who_come_meanwhile() {
-    let stage = Stage::new();
-    let mut first = stage.peer();
-    first.done("on-scrape count asked");
-    let [socket] = stage.files(SOCKETS).try_into().expect("one socket");
-    let name = socket.file_name().unwrap().to_str().unwrap().to_owned();
-    let of_segment = &name[..SOCKETS.len() + 17];
-    let mut peers: Vec<Peer> = (0..8).map(|_| stage.peer()).collect();
-    for n in 0..4000 {
-        std::fs::write(stage.path(&format!("{of_segment}{n:016x}-0")), "").unwrap();
-    }
-    peers.iter_mut().for_each(|peer| peer.tell("on-scrape count asked"));
-    peers.iter_mut().for_each(|peer| assert_eq!(peer.answer(), Ok(String::new())));
-    assert_eq!(stage.files(SOCKETS).len(), 9);
-}
-
-#[test]
 fn a_forked_child_has_callbacks_of_its_own_only() {
     let stage = Stage::new();
     let mut parent = stage.peer();
