@@ -18,6 +18,7 @@
 //! | `system` | the process's own server |
 //! | `system_checks`, `system_calls` | its checks, and how those in Python are called |
 //! | `bare` | calls that do nothing, for benches |
+//! | `calls` | calls of Python's functions by threads of ours, and their end |
 //! | `on_scrape` | values that are computed when somebody asks |
 //! | `snapshot` | reading a segment back |
 //! | `watch` | callbacks on changes and thresholds |
@@ -29,6 +30,7 @@
 
 mod args;
 mod bare;
+mod calls;
 mod composite;
 mod counter;
 mod errors;

@@ -8,10 +8,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::args::{seconds, shown};
+use crate::calls::Calls;
 use crate::errors::invalid_type;
 
 /// How long the end of the interpreter waits for callbacks that run.
 const AT_EXIT: Duration = Duration::from_secs(1);
+
+static CALLS: Calls = Calls::new();
 
 /// A callback that runs when somebody asks for values; see Registry.on_scrape().
 #[pyclass(frozen, module = "dyn_metrics")]
@@ -74,10 +77,15 @@ fn callable(given: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
 
 /// What the callable gives; what it raises goes to `sys.unraisablehook`. None also when the interpreter is ending.
 fn call<T>(callable: &Py<PyAny>, take: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>) -> Option<T> {
-    let called = Python::try_attach(|py| {
+    let called = CALLS.attached(|py| {
         let callable = callable.bind(py);
         let taken = callable.call0().and_then(|given| take(&given));
-        taken.map_err(|error| error.write_unraisable(py, Some(callable))).ok()
+        let tell = |error: PyErr| {
+            if !CALLS.is_ending() {
+                error.write_unraisable(py, Some(callable));
+            }
+        };
+        taken.map_err(tell).ok()
     });
     called.flatten()
 }
@@ -95,4 +103,5 @@ fn end_at_exit(py: Python<'_>) -> PyResult<()> {
 #[pyfunction]
 fn end_callbacks(py: Python<'_>) {
     py.detach(|| raw::end_callbacks(AT_EXIT));
+    CALLS.end(py, AT_EXIT);
 }

@@ -1,7 +1,7 @@
 //! Callbacks on changes and thresholds: Python callables on the watcher's threads, or in an asyncio loop.
 #![allow(clippy::disallowed_types, reason = "words of this process, never in the segment")]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::args::{label_pairs, shown, wrong_type};
+use crate::calls::Calls;
 use crate::errors::{invalid_type, invalid_value, raise};
 use crate::metric::Metric;
 use crate::registry::Registry;
@@ -19,8 +20,7 @@ const CALL: &str = "on_change()";
 /// Longest wait for calls under way when the interpreter ends.
 const AT_END: Duration = Duration::from_secs(1);
 
-/// Set when the interpreter ends: from then on nothing is called.
-static ENDING: AtomicBool = AtomicBool::new(false);
+static CALLS: Calls = Calls::new();
 
 /// What has to end before the interpreter does.
 static ALL: Mutex<Vec<Weak<watch::Subscription>>> = Mutex::new(Vec::new());
@@ -196,7 +196,7 @@ fn subscribe(
             let event = Event(event.clone());
             if let Err(error) = callback.bind(py).call1((event,)) {
                 failed.fetch_add(1, Ordering::Relaxed);
-                error.write_unraisable(py, Some(callback.bind(py)));
+                tell_of(error, callback.bind(py));
             }
         });
     };
@@ -247,21 +247,28 @@ fn value_of(py: Python<'_>, function: &Py<PyAny>, failed: &AtomicU64) -> Option<
         Ok(value) => value,
         Err(error) => {
             failed.fetch_add(1, Ordering::Relaxed);
-            error.write_unraisable(py, Some(function.bind(py)));
+            tell_of(error, function.bind(py));
             None
         }
     }
 }
 
+/// What a function has raised goes to the hook, but for what the end of the interpreter has raised in it.
+fn tell_of(error: PyErr, function: &Bound<'_, PyAny>) {
+    if !CALLS.is_ending() {
+        error.write_unraisable(function.py(), Some(function));
+    }
+}
+
 /// Runs `body` with the interpreter, unless that ends.
 fn attached<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
-    if ENDING.load(Ordering::Acquire) { None } else { Python::try_attach(body) }
+    CALLS.attached(body)
 }
 
 /// What `atexit` calls: ends all subscriptions, and waits a little for calls under way.
 #[pyfunction]
 pub(crate) fn end_watching(py: Python<'_>) {
-    ENDING.store(true, Ordering::Release);
+    CALLS.close();
     let all = std::mem::take(&mut *ALL.lock().unwrap_or_else(PoisonError::into_inner));
     let all: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
     all.iter().for_each(|own| own.cancel());
@@ -271,4 +278,5 @@ pub(crate) fn end_watching(py: Python<'_>) {
             own.cancel_and_wait(until.saturating_duration_since(std::time::Instant::now()));
         }
     });
+    CALLS.end(py, AT_END);
 }

@@ -342,6 +342,8 @@ def test_bad_checks_are_refused_when_they_are_given() -> None:
         system.add_check("twice", lambda: None)
     with pytest.raises(InvalidValueError, match="expected 1 to 64 of A-Z"):
         system.liveness(lambda: True)
+    with pytest.raises(InvalidTypeError, match="its decorator is health_check\\(\\), with parentheses"):
+        system.health_check(lambda: True)  # type: ignore[arg-type]
     with pytest.raises(InvalidTypeError, match="found a function with 1 arguments, expected none"):
 
         @system.liveness
@@ -417,6 +419,36 @@ def test_canaries_fly_when_idle_and_are_ended_and_cleaned_up(registry: Registry)
     assert log[:4] == ["now", "done", "now", "done"]
     idle.clear()
     wait_for_check("canary", "ok")
+
+
+def test_ending_a_canary_may_take_the_loop_that_it_runs_on(registry: Registry) -> None:
+    served = asyncio.new_event_loop()
+    thread = threading.Thread(target=served.run_forever)
+    log: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.3)  # meanwhile its end begins, by the timer
+
+    async def abort() -> None:
+        await asyncio.sleep(0.6)  # meanwhile the request ends
+
+    def clean_up(why: str) -> None:
+        if why == "now":
+            asyncio.run_coroutine_threadsafe(abort(), served).result()
+        log.append(why)
+
+    system.add_canary("canary", slow, clean_up=clean_up, loop=served, interval=0.02, timeout=0.1)
+    thread.start()
+    start(registry)
+    wait_for(lambda: len(log) >= 4)
+    assert log[:4] == ["now", "done", "now", "done"]
+    system.remove("canary")
+    system.stop()
+    served.call_soon_threadsafe(served.stop)
+    thread.join()
 
 
 def test_answers_in_a_format_of_ones_own(registry: Registry) -> None:

@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// The segment to show, and to show oneself in; [`Registry::open`] unless given.
+    /// The registry to show, and to show oneself in; the process's, [`Registry::root`], unless given.
     pub fn registry(mut self, registry: &Registry) -> Self {
         self.registry = Some(registry.clone());
         self

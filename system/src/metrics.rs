@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use dyn_metrics::own;
 use dyn_metrics::{Counter, Family, FloatGauge, Gauge, GaugeMode, Histogram, Metric, Opts, Registry};
 
 use crate::record::{Record, Status};
@@ -32,7 +33,7 @@ impl Metrics {
             _ => {
                 let labels: Vec<_> =
                     registry.labels().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                Registry::open_at(registry.path())?.child("", &labels)?
+                own::whole(registry).child("", &labels)?
             }
         };
         let check = |name, help| registry.family(&each(name, help), &["check"]);
@@ -87,7 +88,7 @@ impl Metrics {
     /// replaced.
     pub(crate) fn set_port(&self, port: u16) {
         self.port.set(i64::from(port));
-        dyn_metrics::own::set_http_port(&self.registry, port);
+        own::set_http_port(&self.registry, port);
     }
 
     pub(crate) fn count_request(&self, path: &str, code: u16, took: Duration) {

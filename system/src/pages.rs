@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use dyn_metrics::own::{self, OwnSeries};
 use dyn_metrics::raw::Number as Own;
 use dyn_metrics::{CALLBACK_LIMIT, Kind, Registry};
-use dyn_metrics_exporter::serving::{Gzip, Page, Scraper};
+use dyn_metrics_exporter::serving::{Count, Gzip, Page, Scraper};
 use dyn_metrics_reader::encode::text;
 use dyn_metrics_reader::{Collector, FamilySnapshot, Labels, Number, SeriesSnapshot, Value};
 
 use crate::engine::lock;
+
+/// What a registry says of itself that is a segment.
+pub(crate) const SEGMENT: &str = "shm";
 
 /// Both pages, each made once for all who ask at the same time.
 pub(crate) struct Pages {
@@ -21,6 +24,9 @@ pub(crate) struct Pages {
 impl Pages {
     /// Pages of this registry's segment, for which this process's on-scrape callbacks run; `before` is called first each time, for what is only current when it is asked for.
     pub(crate) fn new(registry: &Registry, before: impl Fn() + Send + Sync + 'static) -> Self {
+        if registry.kind() != SEGMENT {
+            return Self::of_backend(registry, before);
+        }
         let patterns = [registry.path().to_string_lossy().into_owned()];
         let collector = Arc::new(Mutex::new(Collector::new(&patterns)));
         let (before, gzip) = (Arc::new(before), Gzip::default());
@@ -41,9 +47,31 @@ impl Pages {
             lock(&collector).render(&mut page);
             Page::of(page, &gzip)
         };
-        let scraper = |collect| Scraper::new(collect, dyn_metrics_exporter::serving::Count::default());
+        let scraper = |collect| Scraper::new(collect, Count::default());
         Self { process: scraper(Box::new(process)), segment: scraper(Box::new(segment)) }
     }
+
+    /// What a back end shows is this process's alone: both pages are the same.
+    fn of_backend(registry: &Registry, before: impl Fn() + Send + Sync + 'static) -> Self {
+        let (registry, gzip) = (own::whole(registry), Gzip::default());
+        let collect = Arc::new(move || {
+            before();
+            Page::of(backend_page(&registry), &gzip)
+        });
+        let scraper = || {
+            let collect = Arc::clone(&collect);
+            Scraper::new(Box::new(move || collect()), Count::default())
+        };
+        Self { process: scraper(), segment: scraper() }
+    }
+}
+
+fn backend_page(registry: &Registry) -> Vec<u8> {
+    let (pid, kind) = (std::process::id(), registry.kind());
+    let head =
+        format!("# Series that process {pid} has registered: its registry is {}.\n", kind.escape_debug());
+    let shown = registry.render().unwrap_or_else(|error| format!("# {}\n", error.to_string().escape_debug()));
+    (head + &shown).into_bytes()
 }
 
 fn process_page(registry: &Registry, collector: &mut Collector) -> Vec<u8> {

@@ -205,7 +205,7 @@ impl Drop for System {
 fn open(registry: Option<&Registry>) -> std::result::Result<Metrics, String> {
     let opened = match registry {
         Some(registry) => Ok(registry.clone()),
-        None => Registry::open(),
+        None => Registry::root(),
     };
     opened.and_then(|registry| Metrics::new(&registry)).map_err(|error| error.to_string())
 }

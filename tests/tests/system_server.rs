@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
 
+use dyn_metrics::Registry;
 use dyn_metrics_system::{Builder, Error, Probe, Rendered, Scope, Spec, State, System, from_fn};
 use dyn_metrics_tests::clients::{Client, exchange};
 use dyn_metrics_tests::exposition;
 use dyn_metrics_tests::forks::{child, ended_well};
 use dyn_metrics_tests::servers::{sample, wait_for};
-use dyn_metrics_tests::systems::{Scene, get, often};
+use dyn_metrics_tests::systems::{Scene, get, often, wait_for_check};
 
 fn text(body: &[u8]) -> &str {
     std::str::from_utf8(body).expect("UTF-8")
@@ -151,6 +153,37 @@ fn metrics_are_those_of_the_process_or_of_the_segment() {
     assert_eq!(sample(&segment, &format!("dynamo_system_port{{pid=\"{pid}\"}}")), Some(port));
     assert_eq!(sample(&segment, "dyn_metrics_segments"), Some(1.0));
     assert_eq!(scene.get("/metrics?scope=all").status, 400);
+}
+
+#[test]
+fn what_no_segment_keeps_is_shown_all_the_same() {
+    let theirs = dyn_metrics::backend::Prometheus::new(prometheus::Registry::new());
+    let root = Registry::with_backend(Arc::new(theirs));
+    let component = root.child("app_", &[("zone", "a")]).unwrap();
+    component.counter("mine_total", "Mine").unwrap().inc_by(5);
+    root.counter("other_total", "").unwrap().inc();
+    let _depth = component.gauge("depth", "").unwrap().set_function(|| 7);
+    let start = |registry| System::builder().registry(registry).host("127.0.0.1").port(0).start().unwrap();
+    let system = start(&component);
+    wait_for_check(system.address(), "segment", |check| {
+        check["status"] == "ok" && check["reason"] == "no segment: the registry is prometheus"
+    });
+    // Callbacks are waited for a bounded time.
+    let page = wait_for("a page", || {
+        let page = text(&get(system.address(), "/metrics", "").body).to_owned();
+        (sample(&page, "app_depth{zone=\"a\"}") == Some(7.0)).then_some(page)
+    });
+    let segment = text(&get(system.address(), "/metrics?scope=segment", "").body).to_owned();
+    for page in [page, segment] {
+        assert_eq!(sample(&page, "app_mine_total{zone=\"a\"}"), Some(5.0), "{page}");
+        assert_eq!(sample(&page, "other_total"), Some(1.0));
+        let port = f64::from(system.address().port());
+        assert_eq!(sample(&page, "dynamo_system_port{zone=\"a\"}"), Some(port));
+    }
+    let system = start(&Registry::null());
+    let page = get(system.address(), "/metrics", "");
+    assert_eq!(page.status, 200);
+    assert!(text(&page.body).ends_with("its registry is null.\n"), "{}", text(&page.body));
 }
 
 #[test]

@@ -53,6 +53,12 @@ pub enum Standing {
     Removed,
 }
 
+/// What `registry` is a view of: without its prefix and labels, and with every level.
+#[must_use]
+pub fn whole(registry: &Registry) -> Registry {
+    registry.whole()
+}
+
 /// Every series that this process has registered or looked up in the segments of `registry`, sorted by name and labels.
 ///
 /// Cost: reads the record of each, so for scrapes, not for hot paths. A series that a superseded segment has too is there

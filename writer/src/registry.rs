@@ -221,6 +221,11 @@ impl Registry {
         self.level(prefix, labels, &[])
     }
 
+    /// Of what this is a view of, all.
+    pub(crate) fn whole(&self) -> Self {
+        Self { home: self.home.clone(), scope: Arc::default(), max_level: u8::MAX }
+    }
+
     /// As [`Self::child`], also with labels that only levels may add; adds to these.
     pub(crate) fn level(&self, prefix: &str, labels: &[(&str, &str)], reserved: &[&str]) -> Result<Self> {
         let mut scope = (*self.scope).clone();

@@ -4,6 +4,7 @@ use dyn_metrics::Registry;
 use dyn_metrics::own::{Standing, standing};
 
 use crate::check::{Check, Context, Outcome};
+use crate::pages::SEGMENT;
 
 /// Fails when the registry's path does not lead to the segment in which this process registers.
 pub struct SegmentAttached(Result<Registry, String>);
@@ -25,6 +26,9 @@ impl SegmentAttached {
 impl Check for SegmentAttached {
     fn check(&self, _: &Context) -> Outcome {
         let registry = self.0.as_ref().map_err(|reason| format!("no segment: {reason}"))?;
+        if registry.kind() != SEGMENT {
+            return Ok(format!("no segment: the registry is {}", registry.kind()));
+        }
         let path = registry.path().display();
         match standing(registry) {
             Standing::Attached => Ok(path.to_string()),

@@ -165,13 +165,17 @@ impl Hub {
 
     /// Ends every callback; whether none runs any more.
     pub(super) fn end_all(&'static self, limit: Duration) -> bool {
-        let busy: Vec<_> = {
+        // What never began is released behind the lock: that may run code of the application.
+        let (removed, queued) = {
             let mut state = self.state();
-            state.queue.clear();
+            let queued = std::mem::take(&mut state.queue);
+            queued.iter().for_each(|callback| callback.busy.store(0, Ordering::Release));
             let removed = state.take(|_| true);
             state.close_unused();
-            removed.into_iter().filter(|callback| callback.is_busy()).collect()
+            (removed, queued)
         };
+        drop(queued);
+        let busy: Vec<_> = removed.into_iter().filter(|callback| callback.is_busy()).collect();
         let deadline = Instant::now() + limit;
         let mut state = self.state();
         while state.workers > 0 && busy.iter().any(|callback| callback.is_busy()) {
@@ -270,6 +274,12 @@ impl Hub {
             };
             let Some(callback) = next else { return self.idle.notify_all() };
             callback.run();
+            {
+                // Under the lock: whoever asks then finds it running, or as one that has run, and never takes this run for a
+                // later one.
+                let _state = self.state();
+                callback.settle();
+            }
             self.finished.fetch_add(1, Ordering::AcqRel);
             // The last reference may be this one, and dropping it code of the application.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(callback)));
@@ -333,12 +343,18 @@ impl Callback {
     fn run(&self) {
         if !self.ended.load(Ordering::Acquire) {
             let mut work = locked(&self.work);
-            let done = catch_unwind(AssertUnwindSafe(&mut *work));
-            if done.is_err() {
+            let done = catch_unwind(AssertUnwindSafe(&mut *work)).unwrap_or_else(|panic| {
                 log::warn!("an on-scrape callback panicked");
-            }
-            self.failed.store(!done.unwrap_or(false), Ordering::Release);
+                // Dropping what it panicked with may panic, too.
+                std::mem::forget(panic);
+                false
+            });
+            self.failed.store(!done, Ordering::Release);
         }
+    }
+
+    /// The run is over.
+    fn settle(&self) {
         self.busy.store(0, Ordering::Release);
         self.runs.fetch_add(1, Ordering::AcqRel);
     }

@@ -159,16 +159,19 @@ fn bind_at(directory: BorrowedFd<'_>, name: &str) -> nix::Result<Kept> {
 /// Removes the sockets of dead processes of this segment.
 fn clean(segment: &'static Segment, directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    let mut living: Option<BTreeSet<u64>> = None;
-    for entry in entries.take(MOST_ENTRIES).filter_map(Result::ok) {
-        let name = entry.file_name();
-        let Some(process) = process_of(name.as_bytes(), segment.header.segment_id) else { continue };
-        if living.get_or_insert_with(|| living_processes(segment)).contains(&process) {
-            continue;
-        }
+    let ours = |entry: fs::DirEntry| {
+        Some((process_of(entry.file_name().as_bytes(), segment.header.segment_id)?, entry.path()))
+    };
+    // All names first, and then who lives: whoever makes a socket while this goes on holds its slot before.
+    let found: Vec<_> = entries.take(MOST_ENTRIES).filter_map(Result::ok).filter_map(ours).collect();
+    if found.is_empty() {
+        return;
+    }
+    let living = living_processes(segment);
+    for (_, path) in found.iter().filter(|(process, _)| !living.contains(process)) {
         // Also what is no socket: it stands in nobody's way, but under our name.
-        if let Err(error) = fs::remove_file(entry.path()) {
-            log::debug!("{}: left by a dead process and not removed: {error}", entry.path().display());
+        if let Err(error) = fs::remove_file(path) {
+            log::debug!("{}: left by a dead process and not removed: {error}", path.display());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -171,6 +172,9 @@ class _Request:
             self._timer.cancel()
             # One that has begun ends first.
             self._timer.join()
+        self._done()
+
+    def _done(self) -> None:
         if self._clean_up is not None:
             self._clean_up("done")
 
@@ -178,4 +182,11 @@ class _Request:
         try:
             return await found
         finally:
-            self.end()
+            try:
+                if self._timer is not None:
+                    self._timer.cancel()
+                    # The loop goes on meanwhile: what ends the request may wait for it.
+                    while self._timer.is_alive():
+                        await asyncio.sleep(0.005)
+            finally:
+                self._done()

@@ -111,6 +111,8 @@ def health_check(
     >>> system.remove("doc_queue")
     True
     """
+    if name is not None and not isinstance(name, str):
+        raise InvalidTypeError(f"health_check: found name {name!r:.100}, expected a str; its decorator is health_check(), with parentheses")
     options: Options = {
         "probe": probe,
         "interval": interval,
