@@ -156,6 +156,11 @@ using dyn_metrics::detail::Failure;
 using dyn_metrics::detail::guarded;
 using dyn_metrics::detail::Message;
 
+// A limit; one below 0 is 0, which is always over.
+inline std::uint64_t nanoseconds(std::chrono::nanoseconds limit) noexcept {
+  return limit.count() < 0 ? 0 : static_cast<std::uint64_t>(limit.count());
+}
+
 // Whatever a check gives.
 inline Outcome outcome(Outcome found) { return found; }
 inline Outcome outcome(bool is_ok) { return {is_ok, {}}; }
@@ -346,7 +351,7 @@ class System {
   Result<void> try_beat(const std::string& name, const Beat& beat, std::chrono::nanoseconds limit,
                         const CheckOptions& options = {}) const noexcept {
     return added(name, options, [&](const ::dynm_check_options& raw) {
-      return ::dynm_system_add_beat(this->raw(), &raw, beat.raw(), static_cast<std::uint64_t>(limit.count()));
+      return ::dynm_system_add_beat(this->raw(), &raw, beat.raw(), detail::nanoseconds(limit));
     });
   }
 
@@ -355,7 +360,7 @@ class System {
   Result<void> try_progress(const std::string& name, const C& done, const G& pending, std::chrono::nanoseconds limit,
                             const CheckOptions& options = {}) const noexcept {
     return added(name, options, [&](const ::dynm_check_options& raw) {
-      return ::dynm_system_add_progress(this->raw(), &raw, done.raw(), pending.raw(), static_cast<std::uint64_t>(limit.count()));
+      return ::dynm_system_add_progress(this->raw(), &raw, done.raw(), pending.raw(), detail::nanoseconds(limit));
     });
   }
 
