@@ -411,9 +411,8 @@ fn a_prefix_of_the_prometheus_registry_shows_where_it_is_gathered() {
 
 #[test]
 fn a_threshold_shows_the_same_families_of_every_registry_and_all_go_on_counting() {
-    let (_directory, shm) = segment();
-    let prometheus = Registry::with_backend(Arc::new(Prometheus::new(prometheus::Registry::new())));
-    for registry in [shm, prometheus, Fake::new().registry()] {
+    for subject in every().into_iter().filter(Subject::keeps) {
+        let registry = &subject.0;
         let child = registry.with_max_level(4).child("a_", &[("zone", "1")]).unwrap();
         assert_eq!((child.max_level(), registry.max_level()), (4, 255));
         for level in [0, 4, 5, 255] {
@@ -476,7 +475,7 @@ fn the_environment_chooses_the_process_s_registry() {
     let (_kept, shm) = segment();
     let samples = samples(&run(&shm).text).len();
     let no = "option DYN_METRICS_REGISTRY: found";
-    let known = "shm, prometheus, plugin:PATH or null";
+    let known = "shm, prometheus, otel, plugin:PATH or null";
     let sample = plugins::sample().map(|path| format!("plugin:{}", path.display()));
     let sample =
         sample.map(|name| (Some(name.clone() + "?Of the test"), format!("KIND {name} SAMPLES {samples}")));
