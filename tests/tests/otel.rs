@@ -203,6 +203,81 @@ fn a_counter_of_whole_numbers_that_gets_fractions_is_exported_with_them() {
 }
 
 #[test]
+fn counters_beyond_what_a_signed_number_holds_are_exported_as_doubles() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    let counter = registry.create_intcounter("c_total", "", &[]).unwrap();
+    counter.inc_by(i64::MAX as u64);
+    registry.flush(LONG).unwrap();
+    assert_eq!(numbers(&receiver.last().metric("c_total")).1[0].0, i64::MAX.to_string());
+    counter.inc_by(1 << 62);
+    wait_for("the double", || {
+        registry.flush(LONG).unwrap();
+        let (kind, points) = numbers(&receiver.last().metric("c_total"));
+        assert_eq!((kind.as_str(), points.len()), ("counter AGGREGATION_TEMPORALITY_CUMULATIVE", 1));
+        assert!(points[0].0 == i64::MAX.to_string() || points[0].0 == "1.3835058055282164e19", "{points:?}");
+        points[0].0.contains('.').then_some(())
+    });
+}
+
+/// The points of a metric in the next export, by their labels; none where it isn't exported.
+fn next(receiver: &Receiver, registry: &Registry, name: &str) -> Vec<Point> {
+    registry.flush(LONG).unwrap();
+    let mut points: Vec<Point> =
+        receiver.last().metrics(name).iter().flat_map(|metric| numbers(metric).1).collect();
+    points.sort_by(|a, b| a.1.cmp(&b.1));
+    points
+}
+
+#[test]
+fn what_is_removed_is_exported_no_more_and_begins_anew_after_an_export_without_it() {
+    for temporality in [Temporality::Cumulative, Temporality::Delta] {
+        let receiver = Receiver::start();
+        let (_backend, registry) = registry(receiver.builder().temporality(temporality));
+        let jobs = registry.create_intcounter_vec("c_total", "", &["n"]).unwrap();
+        let one = |value: &str, n: &str| (value.to_owned(), pairs(&[("n", n)]));
+        jobs.with(&["1"]).inc_by(100);
+        jobs.with(&["2"]).inc_by(7);
+        assert_eq!(next(&receiver, &registry, "c_total"), [one("100", "1"), one("7", "2")]);
+        let held = jobs.with(&["1"]).clone();
+        assert!(jobs.remove(&["1"]).unwrap() && !jobs.remove(&["1"]).unwrap());
+        jobs.with(&["1"]).inc_by(3);
+        held.inc_by(50);
+        let still = if temporality == Temporality::Delta { "0" } else { "7" };
+        assert_eq!(next(&receiver, &registry, "c_total"), [one(still, "2")], "{temporality:?}");
+        assert_eq!(
+            next(&receiver, &registry, "c_total"),
+            [one("3", "1"), one(still, "2")],
+            "{temporality:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_sdk_goes_on_exporting_cannot_be_removed() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    registry.create_intgauge("g", "", &[]).unwrap().set(4);
+    registry.create_counter("c_total", "", &[]).unwrap().inc();
+    let newest = Opts::new("newest", "").mode(GaugeMode::MostRecent);
+    registry.create::<Gauge>(&newest).unwrap().set(5);
+    registry.create_histogram("h", "", &[], Some(&[1.0])).unwrap().observe(0.5);
+    assert!(registry.remove("g", &[]).unwrap());
+    let refused = "registry otel: found no way to remove a series: the SDK goes on exporting it";
+    for name in ["newest", "h"] {
+        assert_eq!(registry.remove(name, &[]).unwrap_err().to_string(), refused);
+    }
+    assert!(next(&receiver, &registry, "g").is_empty());
+    assert_eq!(next(&receiver, &registry, "newest")[0].0, "5");
+    assert!(registry.render().unwrap().contains("h_count 1"));
+    // Of a provider of others' it isn't known how many readers it has.
+    let theirs = OpenTelemetry::with_meter_provider(SdkMeterProvider::default()).unwrap();
+    let theirs = Registry::with_backend(Arc::new(theirs));
+    theirs.create_counter("c_total", "", &[]).unwrap();
+    assert_eq!(theirs.remove("c_total", &[]).unwrap_err().to_string(), refused);
+}
+
+#[test]
 fn a_family_has_as_many_series_as_its_limit_says_and_not_the_sdk_s() {
     let receiver = Receiver::start();
     let (_backend, registry) = registry(receiver.builder());
