@@ -308,11 +308,13 @@ fn a_flipped_bit_in_each_byte_of_processes_is_found() {
         ("dead process.claim", Note, 8, "the process died while it claimed a gauge cell"),
         ("dead process.forks", Nothing, 8, number),
         ("dead process.oldest", Nothing, 8, "reserved for later versions"),
+        ("dead process.callback_sockets", Nothing, 1, "a small number: a socket that nobody answers at"),
         ("dead process.http_port", Nothing, 2, "any port"),
         ("living process.generation", Note, 15, "the process is about to write its record"),
         ("living process.claim", Note, 16, "a thread is claiming a gauge cell"),
         ("living process.forks", Nothing, 16, number),
         ("living process.oldest", Nothing, 16, "reserved for later versions"),
+        ("living process.callback_sockets", Nothing, 2, "as of the dead"),
         ("living process.http_port", Nothing, 4, "any port"),
         ("slot never claimed", Note, 482, "its claimer died while it wrote its record"),
     ];

@@ -137,7 +137,7 @@ class FamilyCore {
   Failure remove(Values values, bool& removed) noexcept {
     return guarded([&] {
       std::vector<dynm_str> texts;
-      for (const std::string_view value : values) texts.push_back({value.data(), value.size()});
+      for (std::size_t i = 0; i < values.size(); i++) texts.push_back({values[i].data(), values[i].size()});
       std::int32_t found = 0;
       Failure failure = Failure::of(::dynm_family_remove(raw_, texts.data(), texts.size(), &found));
       removed = found != 0;

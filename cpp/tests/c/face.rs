@@ -242,10 +242,14 @@ fn functions(header: &Path) -> Vec<String> {
 
 #[test]
 fn every_public_function_is_in_the_test_programs() {
-    let sources: String =
-        ["handles", "registry", "registries", "fake_registry", "no_exceptions", "composites"]
-            .map(|name| fs::read_to_string(here().join(format!("tests/cpp/{name}.cpp"))).unwrap())
-            .concat();
+    let programs =
+        ["handles", "registry", "registries", "fake_registry", "no_exceptions", "composites", "alike"];
+    let suites = ["counting_test", "on_scrape_test", "system_test", "watch_test"];
+    let sources: String = programs
+        .iter()
+        .chain(&suites)
+        .map(|name| fs::read_to_string(here().join(format!("tests/cpp/{name}.cpp"))).unwrap())
+        .collect();
     let of_applications = |path: &PathBuf| {
         !fs::read_to_string(path)
             .unwrap()

@@ -101,7 +101,7 @@ fn outside_programs_link_the_archive_with_pkg_config_alone() {
     let program = directory.path().join("hello");
     // The whole program static, and of its libraries only this one.
     let whole = "-static $(pkg-config --static --cflags --libs dyn_metrics)";
-    let one = "$(pkg-config --cflags dyn_metrics) -L\"$LIB\" -Wl,-Bstatic -ldyn_metrics -Wl,-Bdynamic";
+    let one = "$(pkg-config --cflags dyn_metrics) -L\"$LIB\" -Wl,-Bstatic -ldyn_metrics -Wl,-Bdynamic -lm";
     for compiler in ["cc -std=c11 hello.c", "c++ -std=c++17 hello.cpp"] {
         for libraries in [whole, one] {
             installed.shell(&format!("{compiler} {libraries} -o \"$OUT\""), &program);
