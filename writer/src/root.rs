@@ -65,7 +65,9 @@ impl Registry {
             #[cfg(feature = "otel")]
             "otel" => crate::backend::OpenTelemetry::default_registry(),
             #[cfg(feature = "plugin")]
-            _ if kind.starts_with(PLUGIN) => crate::backend::Plugin::of_text(kind[PLUGIN.len()..].as_bytes()),
+            _ if kind.starts_with(PLUGIN) => {
+                crate::backend::Plugin::of_text(&kind.as_bytes()[PLUGIN.len()..])
+            }
             _ => Err(unknown(kind)),
         }
     }
