@@ -31,6 +31,7 @@ __all__ = [
     "IntGauge",
     "Metric",
     "Namespace",
+    "OnScrape",
     "PrometheusBinder",
     "PrometheusStates",
     "PrometheusValue",
@@ -117,7 +118,6 @@ class Subscription:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 
-@final
 @disjoint_base
 class Registry:
     def __new__(
