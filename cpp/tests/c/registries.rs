@@ -26,7 +26,14 @@ fn cpp_uses_every_registry_in_the_same_way() {
         let directory = directory();
         let mut run = Command::new(linked(directory.path(), &here().join("tests/cpp/registries.cpp")));
         run.env("DYN_METRICS_RSEQ", rseq).env("DYN_METRICS_SHM", directory.path().join("root"));
-        assert_done(run.arg(directory.path()));
+        let printed = assert_done(run.arg(directory.path())).stdout;
+        // What structs declare; `dyn-metrics describe` makes tables of such JSON.
+        let lists = serde_json::Deserializer::from_slice(&printed).into_iter::<serde_json::Value>();
+        let [engine, odd] = &lists.map(Result::unwrap).collect::<Vec<_>>()[..] else { panic!("two lists") };
+        assert_eq!(engine["metrics"].as_array().unwrap().len(), 9);
+        let odd = &odd["metrics"][0];
+        assert_eq!(odd["help"], "A \"quoted\"\n\\ é");
+        assert_eq!((&odd["mode"], &odd["labels"]["b"]), (&"livemax".into(), &"2".into()));
     }
 }
 
