@@ -34,13 +34,13 @@ pub(crate) struct Event(watch::Event);
 
 #[pymethods]
 impl Event {
-    /// The family's exposed name, or what a computed value was called.
+    /// The family's exposed name, or that of the function that computes the value.
     #[getter]
     fn name(&self) -> &str {
         self.0.name()
     }
 
-    /// The series' labels, a dict.
+    /// The series' labels, without the segment's common ones.
     #[getter]
     fn labels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let labels = PyDict::new(py);
@@ -48,19 +48,19 @@ impl Event {
         Ok(labels)
     }
 
-    /// The value before; None where there was no such series.
+    /// The value before, in seconds for durations; None where there was none.
     #[getter]
     const fn old(&self) -> Option<f64> {
         self.0.old()
     }
 
-    /// The value now; None where the series is gone, or nobody who lives has set it.
+    /// The value now; None where there is none any more.
     #[getter]
     const fn value(&self) -> Option<f64> {
         self.0.value()
     }
 
-    /// When it was seen: seconds since 1970.
+    /// When it was seen, seconds since 1970.
     #[getter]
     fn time(&self) -> f64 {
         self.0.time().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())

@@ -231,6 +231,7 @@ fn functions(header: &Path) -> Vec<String> {
         let name = before.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
         // With a type before it: neither constructor nor macro; a comment has none of these.
         if before.len() > name.len()
+            && name != "decltype"
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && !code.starts_with(['/', '#', '['])
         {

@@ -223,6 +223,19 @@ TEST_F(Health, AnswersInAFormatOfOnesOwn) {
   EXPECT_NE(get(system.port(), "/liveness").find("\"status\": \"live\""), std::string::npos) << "ours where it throws";
 }
 
+TEST_F(Health, PathsThresholdsAndTheWholeSegmentAreOptions) {
+  Registry::open(registry.path()).child("other_").counter("seen_total").inc();
+  const System system = System::start(SystemOptions(options).health_path("/h").live_path("/l").whole_segment());
+  EXPECT_NE(get(system.port(), "/h").find("\"checks\""), std::string::npos);
+  EXPECT_NE(get(system.port(), "/l").find("\"status\": \"live\""), std::string::npos);
+  EXPECT_NE(get(system.port(), "/metrics").find("\nother_seen_total 1\n"), std::string::npos);
+  const auto works = std::make_shared<std::atomic<int>>(0);
+  const auto check = [works] { return works->fetch_add(1) > 0 ? Outcome::ok() : Outcome::failed("cold"); };
+  system.try_check("slow", check, often().failures(1).successes(3));
+  wait_for_check(system, "slow", "ok");
+  EXPECT_GE(works->load(), 4) << "a failure, and three successes in a row";
+}
+
 TEST_F(Health, RefusalsSayWhy) {
   const System system = System::start(options);
   const auto status = [&](const std::string& name, const CheckOptions& given) { return system.try_check(name, [] {}, given).status(); };
@@ -244,6 +257,13 @@ TEST_F(Health, RefusalsSayWhy) {
   system.stop();
   system.stop();
   EXPECT_EQ(status("late", {}), DYNM_CLOSED);
+  EXPECT_EQ(system.try_canary("late", [] {}).status(), DYNM_CLOSED);
+  EXPECT_EQ(system.try_beat("late", Beat(), 1s).status(), DYNM_CLOSED);
+  const auto total = registry.counter("late_total");
+  EXPECT_EQ(system.try_progress("late", total, registry.gauge("late"), 1s).status(), DYNM_CLOSED);
+  EXPECT_EQ(system.try_space("late", "/", 1).status(), DYNM_CLOSED);
+  EXPECT_EQ(system.try_nats("late", "nats://127.0.0.1:1").status(), DYNM_CLOSED);
+  EXPECT_EQ(system.try_set_state(State::draining).status(), DYNM_CLOSED);
   EXPECT_EQ(get(system.port(), "/live"), "");
 }
 

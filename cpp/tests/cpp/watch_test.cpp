@@ -88,12 +88,18 @@ TEST(Watch, WhatAFunctionGivesIsWatchedAndBadInputIsRefused) {
   const auto registry = Registry::open(directory.file("s"));
   std::atomic<int> value{0};
   Told told;
+  std::atomic<double> old{-1};
   auto subscription = on_change(
       registry, Watched::computed("answer", [&]() -> std::optional<double> { return value.load(); }),
-      [&](const Event& event) { told.add(event); });
+      [&](const Event& event) {
+        old = event.old_value().value_or(-2);
+        told.add(event);
+      });
   value = 42;
   EXPECT_TRUE(told.wait_for(42));
   EXPECT_TRUE(subscription.cancel(long_time));
+  EXPECT_EQ(old, 0);
+  EXPECT_EQ(Subscription::make(registry, Watched("x_total"), nullptr, nullptr).status(), DYNM_NULL);
   EXPECT_EQ(try_on_change(registry, "9 x", [](const Event&) {}).status(), DYNM_NAME);
   EXPECT_EQ(try_on_change(registry, "x_total", nullptr).status(), DYNM_NULL);
   EXPECT_THROW(on_threshold(registry, "x", Threshold::below(1).hysteresis(-1), [](const Event&) {}), Error);
