@@ -442,7 +442,10 @@ fn a_process_with_the_rights_of_another_user_loads_no_plugin_that_its_environmen
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: what this one had open for writing, a child that another test forks meanwhile would have, too, and
+    // the program could not be started.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
+    assert!(copied.success());
     let plugin = directory.path().join("plugin.so");
     fs::copy(path, &plugin).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
