@@ -254,21 +254,26 @@ fn what_is_removed_is_exported_no_more_and_begins_anew_after_an_export_without_i
 }
 
 #[test]
-fn what_the_sdk_goes_on_exporting_cannot_be_removed() {
+fn series_of_every_kind_but_histograms_and_tallies_can_be_removed() {
     let receiver = Receiver::start();
     let (_backend, registry) = registry(receiver.builder());
-    registry.create_intgauge("g", "", &[]).unwrap().set(4);
-    registry.create_counter("c_total", "", &[]).unwrap().inc();
+    registry.create_counter("always_total", "", &[]).unwrap();
+    registry.create_intgauge("sum", "", &[]).unwrap().set(4);
     let newest = Opts::new("newest", "").mode(GaugeMode::MostRecent);
     registry.create::<Gauge>(&newest).unwrap().set(5);
-    registry.create_histogram("h", "", &[], Some(&[1.0])).unwrap().observe(0.5);
-    assert!(registry.remove("g", &[]).unwrap());
+    registry.create_info("info", "", &[]).unwrap();
+    registry.create_stateset("states", "", &[], &["on"]).unwrap().set("on");
+    for name in ["sum", "newest", "info", "states"] {
+        assert_eq!(next(&receiver, &registry, name).len(), 1, "{name}");
+        assert!(registry.remove(name, &[]).unwrap(), "{name}");
+        assert!(next(&receiver, &registry, name).is_empty(), "{name}");
+    }
     let refused = "registry otel: found no way to remove a series: the SDK goes on exporting it";
-    for name in ["newest", "h"] {
+    registry.create_histogram("h", "", &[], Some(&[1.0])).unwrap().observe(0.5);
+    registry.create_tally("t", "", &[]).unwrap().observe(0.5);
+    for name in ["h", "t"] {
         assert_eq!(registry.remove(name, &[]).unwrap_err().to_string(), refused);
     }
-    assert!(next(&receiver, &registry, "g").is_empty());
-    assert_eq!(next(&receiver, &registry, "newest")[0].0, "5");
     assert!(registry.render().unwrap().contains("h_count 1"));
     // Of a provider of others' it isn't known how many readers it has.
     let theirs = OpenTelemetry::with_meter_provider(SdkMeterProvider::default()).unwrap();
@@ -307,6 +312,23 @@ fn what_the_sdk_cannot_take_is_counted_and_shown_all_the_same() {
     assert_eq!((points[0].count, points[0].sum), (10_000, Some(5000.0)));
     assert_eq!((backend.exports().left_out, latency.count()), (15_001, 25_001));
     assert!(registry.render().unwrap().contains("h_count 25001\n"));
+}
+
+#[test]
+fn a_gauge_that_is_no_finite_number_is_missing() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    registry.create_counter("always_total", "", &[]).unwrap();
+    let sum = registry.create_gauge("sum", "", &[]).unwrap();
+    let largest = Opts::new("largest", "").mode(GaugeMode::Max);
+    let largest = registry.create::<dyn_metrics::FloatGauge>(&largest).unwrap();
+    for value in [2.5, f64::INFINITY, f64::NAN] {
+        sum.set(value);
+        largest.set(value);
+        let points = usize::from(value.is_finite());
+        let found = ["sum", "largest"].map(|name| next(&receiver, &registry, name).len());
+        assert_eq!(found, [points; 2], "{value}");
+    }
 }
 
 #[test]

@@ -53,12 +53,12 @@ const MOST_SERIES: usize = 1 << 20;
 /// differ from another in case alone; such a registration is an error.
 ///
 /// A histogram's infinite observations, and what one call observes more than 10 000 times, are not exported and are
-/// counted in [`Exports::left_out`]; [`Registry::render`] and `value()` have all of them. An infinite gauge is not
-/// exported either: the SDK takes neither.
+/// counted in [`Exports::left_out`]; [`Registry::render`] and `value()` have all of them. A gauge that is infinite or NaN is
+/// not exported either: the SDK takes neither.
 ///
-/// Series of counters, and of gauges whose values add up, can be [removed](Registry::remove): the next export is without
-/// them, also where somebody has begun anew, whose numbers come with the one after it. Other series, and all of a provider
-/// that was given, can't: the SDK goes on exporting what it has.
+/// Series can be [removed](Registry::remove): the next export is without them, also where somebody has begun anew, whose numbers
+/// come with the one after it. Those of histograms and tallies can't, nor can any of a provider that was given: the SDK
+/// goes on exporting what it has.
 ///
 /// Exports are made by a thread of the SDK. An update never waits for it: a counter or gauge takes no lock, an
 /// observation one that is held for as long as a histogram is updated or copied, the first of a series one more. A forked child counts on in its own

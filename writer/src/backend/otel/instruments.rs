@@ -99,8 +99,7 @@ pub(super) fn ucum_of(of: &Descriptor) -> String {
 
 impl OtelFamily {
     pub(super) fn new(meter: Option<&Meter>, descriptor: &Descriptor) -> Arc<Self> {
-        let is_distribution = matches!(descriptor.kind, Kind::Histogram | Kind::Tally);
-        let histogram = meter.filter(|_| is_distribution).map(|meter| {
+        let histogram = meter.filter(|_| is_distribution(descriptor.kind)).map(|meter| {
             let builder = meter.f64_histogram(descriptor.name.clone()).with_unit(ucum_of(descriptor));
             // A tally is a histogram without buckets.
             builder
@@ -142,10 +141,9 @@ impl OtelFamily {
         Arc::clone(kept.by_labels.entry(descriptor.labels.clone()).or_insert_with(make))
     }
 
-    /// Forgets a series; false where the SDK has no end of one: it goes on exporting gauges and histograms as they were.
+    /// Forgets a series; false where the SDK has no end of one: it goes on exporting histograms as they were.
     pub(super) fn remove(&self, labels: &[(String, String)]) -> bool {
-        let of = &self.numbers.descriptor;
-        let ends = of.kind == Kind::Counter || of.kind == Kind::Gauge && adds_up(of);
+        let ends = !is_distribution(self.numbers.descriptor.kind);
         if ends {
             let mut kept = locked(&self.numbers.series);
             kept.by_labels.remove(labels);
@@ -163,16 +161,16 @@ impl OtelFamily {
     }
 }
 
-/// Whether a gauge's values in several processes add up.
-fn adds_up(of: &Descriptor) -> bool {
-    matches!(of.mode, GaugeMode::Sum | GaugeMode::LiveSum)
+/// Whether it is a histogram to the SDK.
+fn is_distribution(kind: Kind) -> bool {
+    matches!(kind, Kind::Histogram | Kind::ExponentialHistogram | Kind::Tally)
 }
 
 /// Makes what is read when the SDK collects.
 fn observe(meter: &Meter, numbers: &Arc<Numbers>) {
     let of = &numbers.descriptor;
     let whole = of.representation == Representation::Integer;
-    let adds_up = adds_up(of);
+    let adds_up = matches!(of.mode, GaugeMode::Sum | GaugeMode::LiveSum);
     match (of.kind, whole) {
         (Kind::Counter, true) => observed!(meter, numbers, u64_observable_counter, read_events),
         (Kind::Counter, false) => observed!(meter, numbers, f64_observable_counter, read_float),
