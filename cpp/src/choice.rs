@@ -11,12 +11,12 @@ use crate::status::{dynm_status, edge, failure};
 use crate::visit::give_text;
 
 /// A registry of a kind that the environment's `DYN_METRICS_REGISTRY` may name: "shm" is a segment, "null" nothing,
-/// "prometheus" this process's memory.
+/// "prometheus" this process's memory, "plugin:/path.so?options" what a plugin does.
 ///
 /// Requires: `kind` such a name, or NULL for what the environment says, without it "shm"; `registry` not NULL.
 /// Guarantees: metrics are registered and updated as in a segment; the same kind gives the same registry of a process,
 /// and each call wants its dynm_registry_close(). On failure `*registry` is NULL. Threads: any. Signals: no. Cost: as
-/// dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind), DYNM_UTF8, and as dynm_open().
+/// dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind, or a plugin can't be used), DYNM_UTF8, and as dynm_open().
 ///
 /// # Safety
 /// As Requires says.
@@ -27,10 +27,18 @@ pub unsafe extern "C" fn dynm_registry_of_kind(
 ) -> dynm_status {
     edge(|| {
         store(registry, std::ptr::null(), "registry")?;
-        let made =
-            if kind.is_null() { Registry::from_env() } else { Registry::of_kind(text(kind, "kind")?) }?;
-        // Of a segment its path: the environment may name another one later.
-        let key = format!("\0kind {} {}", made.kind(), made.path().display());
+        let (made, named) = if kind.is_null() {
+            let named = std::env::var_os("DYN_METRICS_REGISTRY").unwrap_or_default();
+            (Registry::from_env()?, named.to_string_lossy().into_owned())
+        } else {
+            let kind = text(kind, "kind")?;
+            (Registry::of_kind(kind)?, kind.to_owned())
+        };
+        // Of a segment its path, which the environment may change later; of another one all of its name: plugins have options.
+        let key = match made.kind() {
+            "shm" => format!("\0kind shm {}", made.path().display()),
+            _ => format!("\0kind {named}"),
+        };
         let same = |known: &dynm_registry| known.key == key;
         let found = REGISTRIES.find_or_push(same, || Ok(dynm_registry::new(key.clone(), made)))?;
         store(registry, opened(found), "registry")

@@ -161,6 +161,7 @@ const fn status_of(error: &Error) -> dynm_status {
         Error::NotRegular { .. } | Error::Links { .. } => DYNM_NOT_SEGMENT,
         Error::Full { .. } => DYNM_FULL,
         Error::InUse { .. } | Error::Busy { .. } => DYNM_IN_USE,
+        Error::Plugin { .. } | Error::Backend { .. } | Error::Unsupported { .. } => DYNM_OPTION,
         Error::Option { .. } | Error::MetricOption { .. } | Error::Unit { .. } | Error::TooLong { .. } => {
             DYNM_OPTION
         }

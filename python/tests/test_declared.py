@@ -1,6 +1,9 @@
 """Classes of metrics."""
 
+import subprocess
+
 import pytest
+from conftest import TARGET
 
 import dyn_metrics
 from dyn_metrics import ConflictError, Counter, DynMetricsError, Histogram, InvalidValueError, Metrics, Registry
@@ -57,6 +60,29 @@ def test_what_is_declared_can_be_listed_without_a_registry() -> None:
     assert (declared["requests"].labelnames, declared["phase"].states) == (("model",), ("on", "off"))
     assert (hits.name, hits.labels) == ("router_cache_hits_total", {"zone": "a", "tier": "1"})
     assert repr(hits).startswith("Declaration(field='cache.hits', name='router_cache_hits_total'")
+
+
+def test_what_is_declared_becomes_a_table() -> None:
+    class Usual(Metrics):
+        usual = dyn_metrics.histogram("usual_seconds", "Usual", labels=["op"])
+
+    done = subprocess.run(
+        [TARGET / "debug" / "dyn-metrics", "describe", "--declared", "-"],
+        input=EdgeMetrics.declared_json() + Usual.declared_json(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2:] == [
+        "| `router_requests_total` | counter | | `zone`: `a`; `model` | 0 | Requests routed |",
+        "| `router_latency_seconds` | histogram: 2 buckets from 0.1 to 1 | seconds | `zone`: `a` | 2 | Time to route |",
+        "| `router_queued` | gauge: livemax | | `zone`: `a` | 0 | Waiting |",
+        "| `router_phase` | stateset: on, off | | `zone`: `a` | 0 | Phase |",
+        "| `router_cache_hits_total` | counter | | `tier`: `1`; `zone`: `a` | 0 | Hits |",
+        "| `router_drops_total` | counter | | `zone`: `a` | 0 | Dropped |",
+        "| `usual_seconds` | histogram: 11 buckets from 0.005 to 10 | | `op` | 0 | Usual |",
+    ]
 
 
 def refused(expected: type[DynMetricsError], text: str, **fields: object) -> None:

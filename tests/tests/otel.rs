@@ -203,6 +203,86 @@ fn a_counter_of_whole_numbers_that_gets_fractions_is_exported_with_them() {
 }
 
 #[test]
+fn counters_beyond_what_a_signed_number_holds_are_exported_as_doubles() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    let counter = registry.create_intcounter("c_total", "", &[]).unwrap();
+    counter.inc_by(i64::MAX as u64);
+    registry.flush(LONG).unwrap();
+    assert_eq!(numbers(&receiver.last().metric("c_total")).1[0].0, i64::MAX.to_string());
+    counter.inc_by(1 << 62);
+    wait_for("the double", || {
+        registry.flush(LONG).unwrap();
+        let (kind, points) = numbers(&receiver.last().metric("c_total"));
+        assert_eq!((kind.as_str(), points.len()), ("counter AGGREGATION_TEMPORALITY_CUMULATIVE", 1));
+        assert!(points[0].0 == i64::MAX.to_string() || points[0].0 == "1.3835058055282164e19", "{points:?}");
+        points[0].0.contains('.').then_some(())
+    });
+}
+
+/// The points of a metric in the next export, by their labels; none where it isn't exported.
+fn next(receiver: &Receiver, registry: &Registry, name: &str) -> Vec<Point> {
+    registry.flush(LONG).unwrap();
+    let mut points: Vec<Point> =
+        receiver.last().metrics(name).iter().flat_map(|metric| numbers(metric).1).collect();
+    points.sort_by(|a, b| a.1.cmp(&b.1));
+    points
+}
+
+#[test]
+fn what_is_removed_is_exported_no_more_and_begins_anew_after_an_export_without_it() {
+    for temporality in [Temporality::Cumulative, Temporality::Delta] {
+        let receiver = Receiver::start();
+        let (_backend, registry) = registry(receiver.builder().temporality(temporality));
+        let jobs = registry.create_intcounter_vec("c_total", "", &["n"]).unwrap();
+        let one = |value: &str, n: &str| (value.to_owned(), pairs(&[("n", n)]));
+        jobs.with(&["1"]).inc_by(100);
+        jobs.with(&["2"]).inc_by(7);
+        assert_eq!(next(&receiver, &registry, "c_total"), [one("100", "1"), one("7", "2")]);
+        let held = jobs.with(&["1"]).clone();
+        assert!(jobs.remove(&["1"]).unwrap() && !jobs.remove(&["1"]).unwrap());
+        jobs.with(&["1"]).inc_by(3);
+        held.inc_by(50);
+        let still = if temporality == Temporality::Delta { "0" } else { "7" };
+        assert_eq!(next(&receiver, &registry, "c_total"), [one(still, "2")], "{temporality:?}");
+        assert_eq!(
+            next(&receiver, &registry, "c_total"),
+            [one("3", "1"), one(still, "2")],
+            "{temporality:?}"
+        );
+    }
+}
+
+#[test]
+fn series_of_every_kind_but_histograms_and_tallies_can_be_removed() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    registry.create_counter("always_total", "", &[]).unwrap();
+    registry.create_intgauge("sum", "", &[]).unwrap().set(4);
+    let newest = Opts::new("newest", "").mode(GaugeMode::MostRecent);
+    registry.create::<Gauge>(&newest).unwrap().set(5);
+    registry.create_info("info", "", &[]).unwrap();
+    registry.create_stateset("states", "", &[], &["on"]).unwrap().set("on");
+    for name in ["sum", "newest", "info", "states"] {
+        assert_eq!(next(&receiver, &registry, name).len(), 1, "{name}");
+        assert!(registry.remove(name, &[]).unwrap(), "{name}");
+        assert!(next(&receiver, &registry, name).is_empty(), "{name}");
+    }
+    let refused = "registry otel: found no way to remove a series: the SDK goes on exporting it";
+    registry.create_histogram("h", "", &[], Some(&[1.0])).unwrap().observe(0.5);
+    registry.create_tally("t", "", &[]).unwrap().observe(0.5);
+    for name in ["h", "t"] {
+        assert_eq!(registry.remove(name, &[]).unwrap_err().to_string(), refused);
+    }
+    assert!(registry.render().unwrap().contains("h_count 1"));
+    // Of a provider of others' it isn't known how many readers it has.
+    let theirs = OpenTelemetry::with_meter_provider(SdkMeterProvider::default()).unwrap();
+    let theirs = Registry::with_backend(Arc::new(theirs));
+    theirs.create_counter("c_total", "", &[]).unwrap();
+    assert_eq!(theirs.remove("c_total", &[]).unwrap_err().to_string(), refused);
+}
+
+#[test]
 fn a_family_has_as_many_series_as_its_limit_says_and_not_the_sdk_s() {
     let receiver = Receiver::start();
     let (_backend, registry) = registry(receiver.builder());
@@ -232,6 +312,23 @@ fn what_the_sdk_cannot_take_is_counted_and_shown_all_the_same() {
     assert_eq!((points[0].count, points[0].sum), (10_000, Some(5000.0)));
     assert_eq!((backend.exports().left_out, latency.count()), (15_001, 25_001));
     assert!(registry.render().unwrap().contains("h_count 25001\n"));
+}
+
+#[test]
+fn a_gauge_that_is_no_finite_number_is_missing() {
+    let receiver = Receiver::start();
+    let (_backend, registry) = registry(receiver.builder());
+    registry.create_counter("always_total", "", &[]).unwrap();
+    let sum = registry.create_gauge("sum", "", &[]).unwrap();
+    let largest = Opts::new("largest", "").mode(GaugeMode::Max);
+    let largest = registry.create::<dyn_metrics::FloatGauge>(&largest).unwrap();
+    for value in [2.5, f64::INFINITY, f64::NAN] {
+        sum.set(value);
+        largest.set(value);
+        let points = usize::from(value.is_finite());
+        let found = ["sum", "largest"].map(|name| next(&receiver, &registry, name).len());
+        assert_eq!(found, [points; 2], "{value}");
+    }
 }
 
 #[test]

@@ -118,13 +118,15 @@ fn a_table_of_another_version_or_size_or_without_its_functions_is_refused() {
         let Some(path) = of_test("bad_table.c", &[&flag]) else { return };
         assert_eq!(refusal(&path, ""), expected, "{flag}");
     }
-    // The same without a fault, and a longer one as later versions may have it: both do.
-    for flags in [&[][..], &["-DSIZE=200"]] {
+    // The same without a fault, shorter ones as earlier versions have it and a longer one as later ones may: all do.
+    for flags in [&[][..], &["-DSIZE=128"], &["-DSIZE=132"], &["-DSIZE=200"]] {
         let Some(path) = of_test("bad_table.c", flags) else { return };
         let registry = Registry::with_plugin(&path, "").unwrap();
         registry.create_counter("a_total", "", &[]).unwrap().inc();
-        let expected = format!("registry plugin:{}: found no way to render", path.display());
-        assert_eq!(registry.render().unwrap_err().to_string(), expected);
+        let expected = |what| format!("registry plugin:{}: found no way to {what}", path.display());
+        assert_eq!(registry.render().unwrap_err().to_string(), expected("render"));
+        let error = registry.remove("a_total", &[]).unwrap_err().to_string();
+        assert_eq!(error, expected("remove a series"), "{flags:?}");
     }
 }
 
@@ -172,6 +174,26 @@ fn registrations_that_a_plugin_refuses_or_answers_wrongly_are_errors() {
     let nowhere = registering(&path, "series goes nowhere").unwrap();
     nowhere.inc();
     assert_eq!(nowhere.value(), 0);
+}
+
+#[test]
+fn removals_that_a_plugin_refuses_or_answers_wrongly_are_errors_and_the_series_stays() {
+    let Some(path) = of_test("misbehaving.c", &[]) else { return };
+    let refused = format!("registry plugin:{}: metric \"a_total\": remove: ", path.display());
+    for (config, expected) in [
+        ("remove fails", refused.clone() + "still wanted"),
+        ("remove returns 3", refused + "found status 3, expected -1 or one of [0, 1]"),
+        ("remove can't", format!("registry plugin:{}: found no way to remove a series", path.display())),
+    ] {
+        let registry = Registry::with_plugin(&path, config).unwrap();
+        let family = registry.family::<Counter>(&Opts::new("a_total", ""), &["a"]).unwrap();
+        family.with(&["x"]).inc();
+        for _ in 0..2 {
+            assert_eq!(family.remove(&["x"]).unwrap_err().to_string(), expected);
+        }
+        assert!(!family.remove(&["y"]).unwrap(), "the plugin isn't asked for what isn't there");
+        assert_eq!(family.with(&["x"]).value(), 7);
+    }
 }
 
 #[test]
@@ -283,6 +305,12 @@ fn a_registry_that_nothing_was_made_in_is_closed_and_the_object_stays() {
     assert!(maps.contains(&path.display().to_string()));
 }
 
+fn registering_and_removing(path: &Path) -> Result<bool> {
+    let registry = Registry::with_plugin(path, "remove").unwrap();
+    registry.create_intcounter("a_total", "", &[]).unwrap();
+    registry.remove("a_total", &[])
+}
+
 #[test]
 fn no_exception_leaves_a_plugin_in_cpp() {
     let Some(path) = of_test("throwing.cpp", &[]) else { return };
@@ -303,6 +331,8 @@ fn no_exception_leaves_a_plugin_in_cpp() {
     registry.create_counter("e_total", "", &[]).unwrap().inc_by(-1.0);
     assert_eq!(registry.render().unwrap(), "thrown 5\n");
     assert_eq!(registry.create_intcounter("a_total", "", &[]).unwrap().value(), 0);
+    let text = registering_and_removing(&path).unwrap_err().to_string();
+    assert!(text.ends_with("metric \"a_total\": remove: thrown by remove"), "{text}");
     let text = Registry::with_plugin(&path, "render").unwrap().render().unwrap_err().to_string();
     assert!(text.ends_with("render: thrown by render"), "{text}");
 }
@@ -412,7 +442,10 @@ fn a_process_with_the_rights_of_another_user_loads_no_plugin_that_its_environmen
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: what this one had open for writing, a child that another test forks meanwhile would have, too, and
+    // the program could not be started.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
+    assert!(copied.success());
     let plugin = directory.path().join("plugin.so");
     fs::copy(path, &plugin).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();

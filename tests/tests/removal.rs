@@ -7,6 +7,8 @@ use dyn_metrics::testing::Fake;
 use dyn_metrics::{Counter, Gauge, Histogram, MetricsRegistry, Opts, Registry};
 use dyn_metrics_layout::record::{REMOVING, state_offset};
 use dyn_metrics_reader::Value;
+use dyn_metrics_tests::otlp::Receiver;
+use dyn_metrics_tests::plugins;
 use dyn_metrics_tests::reading::{assert_sound, assert_whole, labelled, series, series_count};
 use dyn_metrics_tests::stage::{Peer, Stage};
 
@@ -151,7 +153,12 @@ fn registries_of_all_kinds_forget_what_is_removed() {
     let fake = Fake::new();
     let prometheus = dyn_metrics::backend::Prometheus::new(prometheus::Registry::new());
     let segment = Registry::open_at(stage.segment()).unwrap();
-    for registry in [segment, fake.registry(), Registry::with_backend(Arc::new(prometheus))] {
+    let receiver = Receiver::start();
+    let otel = receiver.builder().build().unwrap();
+    let mut registries = vec![segment, fake.registry(), Registry::with_backend(Arc::new(prometheus))];
+    registries.push(Registry::with_backend(Arc::new(otel)));
+    registries.extend(plugins::sample().map(|path| Registry::with_plugin(path, "").unwrap()));
+    for registry in registries {
         let level = registry.child("svc_", &[("zone", "a")]).unwrap();
         let level: &dyn MetricsRegistry = &level;
         let jobs = level.create_intcounter_vec("jobs_total", "Jobs", &["n"]).unwrap();

@@ -104,7 +104,7 @@ pub trait Backend: Send + Sync + Debug {
     fn series(&self, series: &Descriptor) -> Result<Option<Arc<dyn Instrument>>>;
 
     /// Forgets the series with these labels, sorted by name: it is shown no more, and the same labels will be asked
-    /// for as a new series. Its instrument may get updates for as long as handles of it are held; they count nowhere.
+    /// for as a new series, by the registry that removes it: another one with this back end is not told. Its instrument may get updates for as long as handles of it are held; they count nowhere.
     ///
     /// # Errors
     /// [`Error::Unsupported`], as by default, where series stay; whatever else makes it impossible. The series is still
@@ -234,7 +234,7 @@ pub struct Descriptor {
 }
 
 /// Which part of a registry is shown: what a child of it could have registered, up to a priority level.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     pub(crate) prefix: String,
     pub(crate) labels: Vec<(String, String)>,
@@ -242,6 +242,16 @@ pub struct Selection {
     pub(crate) reserved: Vec<String>,
     /// Families that are not shown, because of their priority levels.
     pub(crate) hidden: BTreeSet<String>,
+    /// Level of the least important families that are shown; `hidden` has the names of others.
+    pub(crate) max_level: u8,
+}
+
+impl Default for Selection {
+    /// Everything.
+    fn default() -> Self {
+        let (prefix, labels, reserved, hidden) = Default::default();
+        Self { prefix, labels, reserved, hidden, max_level: u8::MAX }
+    }
 }
 
 impl Selection {

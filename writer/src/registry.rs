@@ -59,8 +59,6 @@ enum Home {
 pub struct Registry {
     home: Home,
     scope: Arc<Selection>,
-    /// Level of the least important families that [`Self::render`] shows.
-    max_level: u8,
 }
 
 impl std::fmt::Debug for Registry {
@@ -108,7 +106,7 @@ impl Registry {
         options.fresh = false;
         let current = AtomicPtr::new(std::ptr::from_ref(segment).cast_mut());
         let home = Home::Segment(Arc::new(Followed { options, current }));
-        Ok(Self { home, scope: Arc::default(), max_level: u8::MAX })
+        Ok(Self { home, scope: Arc::default() })
     }
 
     /// A registry whose series are kept by `backend`, and by no segment.
@@ -121,7 +119,7 @@ impl Registry {
         let foreign = Foreign::new(Arc::clone(&backend));
         let number = foreign.number;
         backend.before_collecting(Arc::new(move || crate::on_scrape::run_foreign(number)));
-        Self { home: Home::Foreign(Arc::new(foreign)), scope: Arc::default(), max_level: u8::MAX }
+        Self { home: Home::Foreign(Arc::new(foreign)), scope: Arc::default() }
     }
 
     /// A registry whose updates go nowhere, at the cost of a comparison.
@@ -242,7 +240,7 @@ impl Registry {
             }
             scope.labels.push(((*label).to_owned(), (*value).to_owned()));
         }
-        Ok(Self { home: self.home.clone(), scope: Arc::new(scope), max_level: self.max_level })
+        Ok(Self { home: self.home.clone(), scope: Arc::new(scope) })
     }
 
     /// The same registry, of which [`Self::render`] shows families up to this priority level: see [`Opts::level`].
@@ -263,13 +261,14 @@ impl Registry {
     /// ```
     #[must_use]
     pub fn with_max_level(&self, level: u8) -> Self {
-        Self { max_level: level, ..self.clone() }
+        let scope = Selection { max_level: level, ..(*self.scope).clone() };
+        Self { home: self.home.clone(), scope: Arc::new(scope) }
     }
 
     /// Level of the least important families that [`Self::render`] shows; 255 unless given.
     #[must_use]
-    pub const fn max_level(&self) -> u8 {
-        self.max_level
+    pub fn max_level(&self) -> u8 {
+        self.scope.max_level
     }
 
     fn reserves(&self, label: &str) -> bool {

@@ -6,6 +6,9 @@ use crate::registry::Registry;
 
 /// The variable that says which.
 const VARIABLE: &str = "DYN_METRICS_REGISTRY";
+/// What a plugin's path stands behind.
+#[cfg(feature = "plugin")]
+const PLUGIN: &str = "plugin:";
 
 impl Registry {
     /// The process's registry: the same at each call, chosen by [`Self::from_env`] at the first one.
@@ -42,7 +45,8 @@ impl Registry {
     pub fn from_env() -> Result<Self> {
         let value = std::env::var_os(VARIABLE).unwrap_or_default();
         #[cfg(feature = "plugin")]
-        if let Some(plugin) = std::os::unix::ffi::OsStrExt::as_bytes(&*value).strip_prefix(b"plugin:") {
+        if let Some(plugin) = std::os::unix::ffi::OsStrExt::as_bytes(&*value).strip_prefix(PLUGIN.as_bytes())
+        {
             return crate::backend::Plugin::of_environment(plugin);
         }
         Self::of_kind(&value.to_string_lossy())
@@ -51,7 +55,7 @@ impl Registry {
     /// As [`Self::from_env`], of the kind that `kind` names instead of the variable.
     ///
     /// # Errors
-    /// As there.
+    /// As there; plugins that the program names are for any process.
     pub fn of_kind(kind: &str) -> Result<Self> {
         match kind {
             "" | "shm" => Self::open(),
@@ -60,23 +64,32 @@ impl Registry {
             "prometheus" => Ok(crate::backend::Prometheus::default_registry()),
             #[cfg(feature = "otel")]
             "otel" => crate::backend::OpenTelemetry::default_registry(),
-            _ => {
-                let lacks = match kind.split(':').next().unwrap_or_default() {
-                    name @ ("prometheus" | "otel" | "plugin") => format!(": this build has no {name}"),
-                    _ => String::new(),
-                };
-                let optional = [
-                    (cfg!(feature = "prometheus"), ", prometheus"),
-                    (cfg!(feature = "otel"), ", otel"),
-                    (cfg!(feature = "plugin"), ", plugin:PATH"),
-                ];
-                let has: String = optional.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-                let known = format!("shm{has} or null");
-                let (found, expected) = (format!("{kind:?}"), format!("{known}{lacks}"));
-                Err(Error::Option { option: VARIABLE, found, expected })
+            #[cfg(feature = "plugin")]
+            _ if kind.starts_with(PLUGIN) => {
+                crate::backend::Plugin::of_text(&kind.as_bytes()[PLUGIN.len()..])
             }
+            _ => Err(unknown(kind)),
         }
     }
+}
+
+/// The refusal of a kind that this build doesn't have.
+fn unknown(kind: &str) -> Error {
+    let optional = [
+        (cfg!(feature = "prometheus"), "prometheus", ""),
+        (cfg!(feature = "otel"), "otel", ""),
+        (cfg!(feature = "plugin"), "plugin", ":PATH"),
+    ];
+    let mut expected = "shm".to_owned();
+    for (_, name, rest) in optional.iter().filter(|(has, ..)| *has) {
+        expected += &format!(", {name}{rest}");
+    }
+    expected += " or null";
+    let wanted = kind.split(':').next().unwrap_or_default();
+    if let Some((_, name, _)) = optional.iter().find(|(has, name, _)| !has && *name == wanted) {
+        expected += &format!(": this build has no {name}");
+    }
+    Error::Option { option: VARIABLE, found: format!("{kind:?}"), expected }
 }
 
 #[cfg(test)]
@@ -96,6 +109,14 @@ mod tests {
                 refusal("plugin:/x.so")
             );
             assert!(refusal("plugin:/x.so").ends_with("this build has no plugin"));
+        }
+        #[cfg(feature = "plugin")]
+        assert!(refusal("plugin:/none/x.so").starts_with("/none/x.so: plugin: found no file"));
+        assert!(!refusal("null:x").contains("this build"));
+        for (has, name) in
+            [(cfg!(feature = "prometheus"), "prometheus:x"), (cfg!(feature = "otel"), "otel:x")]
+        {
+            assert_eq!(refusal(name).contains("this build has no"), !has, "{}", refusal(name));
         }
         assert!(refusal("Null").starts_with("option DYN_METRICS_REGISTRY: found \"Null\", expected shm"));
         assert_eq!(Registry::of_kind("prometheus").is_ok(), cfg!(feature = "prometheus"));

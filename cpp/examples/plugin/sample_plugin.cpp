@@ -288,6 +288,16 @@ class Sample final : public plugin::Registry {
     return known.try_emplace(std::move(labels), made(series)).first->second.get();
   }
 
+  bool remove(std::string_view name, const std::vector<plugin::Label>& labels) override {
+    Labels wanted;
+    for (const auto& [label, value] : labels) wanted.emplace_back(label, value);
+    const std::lock_guard lock(mutex_);
+    auto& series = families_.at(std::string(name)).series;
+    // Handles of it may be held: it goes on living, and is shown no more.
+    if (auto found = series.extract(wanted)) removed_.push_back(std::move(found.mapped()));
+    return true;
+  }
+
   void render(const plugin::Selection& selection, plugin::Output& output) override {
     if (!comment_.empty()) output.write("# " + comment_ + '\n');
     const std::lock_guard lock(mutex_);
@@ -313,6 +323,7 @@ class Sample final : public plugin::Registry {
   std::string comment_;
   std::mutex mutex_;
   std::map<std::string, Family> families_;
+  std::vector<std::unique_ptr<Series>> removed_;
 };
 
 }  // namespace

@@ -269,6 +269,32 @@ typedef struct dynm_plugin_selection {
 } dynm_plugin_selection;
 
 /**
+ * A series that was made, by its name and labels. It belongs to the host and is gone when `remove` returns.
+ */
+typedef struct dynm_plugin_series {
+  /**
+   * Bytes of this structure.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * As in its descriptor.
+   */
+  struct dynm_plugin_text name;
+  /**
+   * Labels, sorted by name.
+   */
+  const struct dynm_plugin_label *labels;
+  /**
+   * How many.
+   */
+  size_t label_count;
+} dynm_plugin_series;
+
+/**
  * What a series has. The host sets `struct_size`, `buckets` and `bucket_count`, all else is 0; `read` sets what its type
  * has.
  */
@@ -312,8 +338,9 @@ typedef struct dynm_plugin_value {
  *
  * Holds for each of them:
  *
- * - It may be called by any thread, by several at once, and in forked children. `family` and `series` are called by one
- *   thread at a time for one family, and for each family and series once unless it failed.
+ * - It may be called by any thread, by several at once, and in forked children. `family`, `series` and `remove` are
+ *   called by one thread at a time for one family; the first two for each family and series once, unless that failed or
+ *   the series was removed.
  * - Nothing may be thrown out of it, and it must return: only `render` is given up by its caller after a time.
  * - Those with an `error` return DYNM_PLUGIN_ERROR when they fail, after a line to that. What they return otherwise is
  *   named where it isn't only DYNM_PLUGIN_OK. Any other number is taken for a failure.
@@ -401,6 +428,12 @@ typedef struct dynm_registry_plugin {
                     const struct dynm_plugin_selection *selection,
                     const struct dynm_plugin_output *output,
                     const struct dynm_plugin_output *error);
+  /**
+   * Forgets a series: it is shown no more, and `series` is asked for a new one when somebody wants its labels again. Its
+   * instrument stays valid, as handles of it may be held; what they count is nobody's. DYNM_PLUGIN_NONE when series can't
+   * be removed. May be NULL, or behind the table's end: series stay then.
+   */
+  int32_t (*remove)(void *registry, const struct dynm_plugin_series *series, const struct dynm_plugin_output *error);
 } dynm_registry_plugin;
 
 /** Value of a label that stands for all beyond a limit. */

@@ -221,6 +221,9 @@ class Registry {
   virtual void family(const Descriptor& family) { (void)family; }
   // A series. What is returned belongs to the registry and stays valid; null when updates may go nowhere.
   virtual Instrument* series(const Descriptor& series) = 0;
+  // Forgets a series: it is shown no more, and the same labels are asked for anew. Its instrument stays valid: handles of
+  // it may be held. False when series can't be removed.
+  virtual bool remove(std::string_view name, const std::vector<Label>& labels) { return (void)name, (void)labels, false; }
   // Prometheus text 0.0.4.
   virtual void render(const Selection& selection, Output& output) = 0;
 };
@@ -337,6 +340,13 @@ struct Table {
     });
   }
 
+  static std::int32_t remove(void* registry, const dynm_plugin_series* series, Error error) noexcept {
+    return guarded(error, [&] {
+      const std::vector<Label> labels = labels_of(series->labels, series->label_count);
+      return of(registry).remove(view(series->name), labels) ? DYNM_PLUGIN_OK : DYNM_PLUGIN_NONE;
+    });
+  }
+
   static constexpr dynm_registry_plugin make() noexcept {
     return {sizeof(dynm_registry_plugin),
             DYNM_PLUGIN_ABI_VERSION,
@@ -354,7 +364,8 @@ struct Table {
             switch_states,
             dropped,
             read,
-            render};
+            render,
+            remove};
   }
 };
 

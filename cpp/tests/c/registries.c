@@ -1,4 +1,4 @@
-/* Registries of every kind, levels of a hierarchy, thresholds: registries DIRECTORY, with DYN_METRICS_SHM. */
+/* Registries of every kind, levels of a hierarchy, thresholds: registries DIRECTORY [PLUGIN], with DYN_METRICS_SHM. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -148,8 +148,24 @@ static void thresholds(const dynm_registry *home) {
   FAILS(dynm_registry_with_max_level(home, 256, &wrong), DYNM_OPTION, "found 256, expected 0 to 255");
 }
 
+/* The sample plugin: its options, the text behind the question mark, are a comment that it shows first. */
+static void plugins(const char *object) {
+  const dynm_registry *one, *same, *other;
+  char name[4096];
+  snprintf(name, sizeof name, "plugin:%s?one", object);
+  OK(dynm_registry_of_kind(name, &one));
+  OK(dynm_registry_of_kind(name, &same));
+  snprintf(name, sizeof name, "plugin:%s?other", object);
+  OK(dynm_registry_of_kind(name, &other));
+  CHECK(one == same && one != other && shows(one, "# one\n") && shows(other, "# other\n"));
+  count(child_of(one, "kinds_"), 0);
+  levels(child_of(one, "levels_"));
+  thresholds(one);
+  FAILS(dynm_registry_of_kind("plugin:/none.so", &other), DYNM_OPTION, "/none.so: plugin: found no file");
+}
+
 int main(int argc, char **argv) {
-  CHECK(argc == 2);
+  CHECK(argc == 2 || argc == 3);
   kinds(argv[1]);
   nothing_grows();
   const dynm_registry *prometheus;
@@ -160,5 +176,6 @@ int main(int argc, char **argv) {
   snprintf(path, sizeof path, "%s/thresholds", argv[1]);
   thresholds(open_at(path));
   thresholds(prometheus);
+  if (argc == 3) plugins(argv[2]);
   return 0;
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dyn_metrics_tests::conformance::{Replayer, script};
+use dyn_metrics_tests::plugins;
 
 use crate::library::{assert_done, directory, here, linked, program};
 
@@ -12,7 +13,11 @@ use crate::library::{assert_done, directory, here, linked, program};
 fn c_uses_every_registry_in_the_same_way() {
     let directory = directory();
     let mut run = Command::new(program(directory.path(), "registries"));
-    assert_done(run.arg(directory.path()).env("DYN_METRICS_SHM", directory.path().join("root")));
+    run.arg(directory.path()).env("DYN_METRICS_SHM", directory.path().join("root"));
+    if let Some(plugin) = plugins::sample() {
+        run.arg(plugin);
+    }
+    assert_done(&mut run);
 }
 
 #[test]
@@ -21,7 +26,14 @@ fn cpp_uses_every_registry_in_the_same_way() {
         let directory = directory();
         let mut run = Command::new(linked(directory.path(), &here().join("tests/cpp/registries.cpp")));
         run.env("DYN_METRICS_RSEQ", rseq).env("DYN_METRICS_SHM", directory.path().join("root"));
-        assert_done(run.arg(directory.path()));
+        let printed = assert_done(run.arg(directory.path())).stdout;
+        // What structs declare; `dyn-metrics describe` makes tables of such JSON.
+        let lists = serde_json::Deserializer::from_slice(&printed).into_iter::<serde_json::Value>();
+        let [engine, odd] = &lists.map(Result::unwrap).collect::<Vec<_>>()[..] else { panic!("two lists") };
+        assert_eq!(engine["metrics"].as_array().unwrap().len(), 9);
+        let odd = &odd["metrics"][0];
+        assert_eq!(odd["help"], "A \"quoted\"\n\\ é");
+        assert_eq!((&odd["mode"], &odd["labels"]["b"]), (&"livemax".into(), &"2".into()));
     }
 }
 
@@ -71,12 +83,15 @@ fn page(program: &Path, script: &Path, place: &str) -> String {
 
 fn expect_conformance(directory: &Path, program: &Path) {
     let expected = alike(&page(program, &script(), &directory.join("segment").to_string_lossy()));
-    let found = alike(&page(program, &script(), "kind:prometheus"));
     assert!(expected.len() > 100);
-    for (found, expected) in found.iter().zip(&expected) {
-        assert_eq!(found, expected);
+    let plugin = plugins::sample().map(|path| format!("kind:plugin:{}", path.display()));
+    for kind in ["kind:prometheus".to_owned()].into_iter().chain(plugin) {
+        let found = alike(&page(program, &script(), &kind));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected, "{kind}");
+        }
+        assert_eq!(found.len(), expected.len(), "{kind}");
     }
-    assert_eq!(found.len(), expected.len());
     // Nothing can be read back of nothing, nor found there.
     let reads =
         |line: &&str| ["value", "count", "sum", "is"].contains(&line.split('\t').nth(1).unwrap_or_default());

@@ -132,6 +132,11 @@ static void without_exceptions(const std::string& directory) {
   CHECK(Registry().try_prometheus_format_str().status() == DYNM_NULL);
 }
 
+struct Quoted : Metrics {
+  explicit Quoted(const Registry& registry) : Metrics(registry) {}
+  FloatGauge odd = metric<FloatGauge>(Options("odd", "A \"quoted\"\n\\ é").label("b", "2").mode(Mode::live_max));
+};
+
 struct Broken : Metrics {
   explicit Broken(const Registry& registry) : Metrics(registry, "broken_") {}
   Counter fine = metric<Counter>(Options("fine_total"));
@@ -144,6 +149,13 @@ static void structs() {
   CHECK(all.size() == 9 && all[0].name == "engine_requests_total" && all[0].label_names[0] == "model");
   CHECK(all[2].unit == "seconds" && all[6].kind == Kind::histogram && all[6].bounds.size() == 2 && all[6].level == 2);
   CHECK(all[8].kind == Kind::state_set && all[3].kind == Kind::gauge && all[3].help == "Waiting");
+  const std::string json = declared_json<EngineMetrics>();
+  CHECK(holds(json, "{\"metrics\":[\n{\"name\":\"engine_requests_total\",\"help\":\"Requests\",\"unit\":\"\","));
+  CHECK(holds(json, "\"type\":\"counter\",\"labels\":{\"zone\""));
+  CHECK(holds(json, "\"labels\":{\"zone\":\"a\"},\"label_names\":[\"model\"],\"buckets\":[]"));
+  CHECK(holds(json, "\"buckets\":[0.5,1],\"states\":[],\"mode\":null,\"level\":2}"));
+  CHECK(holds(json, "\"states\":[\"on\",\"off\"],\"mode\":\"livemostrecent\",\"level\":0}\n]}\n"));
+  std::fputs((json + declared_json<Quoted>()).c_str(), stdout);
   const Broken broken(Registry::null());
   CHECK(!broken.ok() && broken.status() == DYNM_NAME && holds(broken.message(), "broken_a b: "));
   broken.wrong.inc();

@@ -44,11 +44,13 @@ _TYPES: dict[type[Metric], str] = {
     Enum: "stateset",
 }
 
+_MODES = {"gauge": "livesum", "stateset": "livemostrecent"}
+
 
 class Declaration:
     """What one field of a class of metrics is registered as."""
 
-    __slots__ = ("field", "name", "type", "documentation", "unit", "labelnames", "labels", "buckets", "states", "level")
+    __slots__ = ("field", "name", "type", "documentation", "unit", "labelnames", "labels", "buckets", "states", "mode", "level")
 
     field: str
     """Where it is in the class; fields of nested ones with dots."""
@@ -65,9 +67,11 @@ class Declaration:
     labels: dict[str, str]
     """Labels that the class puts on every series."""
     buckets: tuple[float, ...] | None
-    """Upper bounds of a histogram; None: the usual ones, and of other types."""
+    """Upper bounds of a histogram, without +Inf; None of other types."""
     states: tuple[str, ...]
     """Names of an Enum's states."""
+    mode: str | None
+    """How the values of several processes combine; None of what belongs to no process."""
     level: int
     """Priority, 0 is the most important."""
 
@@ -90,7 +94,7 @@ class _Field:
         return made
 
     def declare(self, field: str, registry: Registry) -> Iterator[Declaration]:
-        made, buckets = self.make(registry), self.options.get("buckets")
+        made = self.make(registry)
         yield Declaration(
             field=field,
             name=made.name,
@@ -99,10 +103,19 @@ class _Field:
             unit=made.unit,
             labelnames=made.labelnames,
             labels=registry.labels,
-            buckets=None if buckets is None else tuple(map(float, buckets)),
+            buckets=_bounds(made),
             states=tuple(self.options.get("states", ())),
+            mode=self.options.get("multiprocess_mode", _MODES.get(_TYPES[self.kind])),
             level=self.options["level"],
         )
+
+
+def _bounds(made: Metric) -> tuple[float, ...] | None:
+    """The bounds of a histogram of a registry that counts nothing."""
+    if not isinstance(made, Histogram):
+        return None
+    series = made.labels(*["" for _ in made.labelnames]) if made.labelnames else made
+    return tuple(series.buckets())[:-1]
 
 
 class _Nested:
@@ -162,6 +175,18 @@ class Metrics:
     def declared(cls) -> list[Declaration]:
         """What the class declares, with nested ones, without registering anything: for documentation."""
         return list(cls._declare(Registry.null()))
+
+    @classmethod
+    def declared_json(cls) -> str:
+        """The same as JSON, for ``dyn-metrics describe --declared``, which makes a table of it."""
+        import json
+
+        def described(one: Declaration) -> dict[str, object]:
+            values = {"field": one.field, "name": one.name, "help": one.documentation, "unit": one.unit, "type": one.type}
+            lists = {"label_names": one.labelnames, "buckets": one.buckets or (), "states": one.states}
+            return {**values, "labels": one.labels, **lists, "mode": one.mode, "level": one.level}
+
+        return json.dumps({"metrics": [described(one) for one in cls.declared()]}, indent=0) + "\n"
 
     @classmethod
     def _below(cls, registry: Registry) -> Registry:

@@ -31,6 +31,7 @@ __all__ = [
     "IntGauge",
     "Metric",
     "Namespace",
+    "OnScrape",
     "PrometheusBinder",
     "PrometheusStates",
     "PrometheusValue",

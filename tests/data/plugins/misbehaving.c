@@ -76,6 +76,14 @@ static int32_t read_value(void *instrument, dynm_plugin_value *value) {
   return DYNM_PLUGIN_OK;
 }
 
+static int32_t remove_series(void *registry, const dynm_plugin_series *series, const dynm_plugin_output *error) {
+  if (series->struct_size < sizeof *series || series->label_count > 1) abort();
+  if (is(registry, "remove fails")) return failed(error, "still wanted");
+  if (is(registry, "remove returns 3")) return 3;
+  if (is(registry, "remove can't")) return DYNM_PLUGIN_NONE;
+  return DYNM_PLUGIN_OK;
+}
+
 static int32_t put(const dynm_plugin_output *output, const char *text, size_t length) {
   return output->write(output->state, text, length);
 }
@@ -123,4 +131,5 @@ const dynm_registry_plugin dynm_registry_plugin_v1 = {
     .switch_states = switch_states,
     .read = read_value,
     .render = render,
+    .remove = remove_series,
 };

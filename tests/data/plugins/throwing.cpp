@@ -28,6 +28,10 @@ class Throwing final : public plugin::Registry {
     if (where_ == "series number") thrown("number");
     return &instrument_;
   }
+  bool remove(std::string_view, const std::vector<plugin::Label>&) override {
+    at("remove");
+    return false;
+  }
   void render(const plugin::Selection&, plugin::Output& output) override {
     output.write("thrown " + std::to_string(plugin::thrown_updates()) + "\n");
     at("render");

@@ -53,8 +53,12 @@ const MOST_SERIES: usize = 1 << 20;
 /// differ from another in case alone; such a registration is an error.
 ///
 /// A histogram's infinite observations, and what one call observes more than 10 000 times, are not exported and are
-/// counted in [`Exports::left_out`]; [`Registry::render`] and `value()` have all of them. An infinite gauge is not
-/// exported either: the SDK takes neither.
+/// counted in [`Exports::left_out`]; [`Registry::render`] and `value()` have all of them. A gauge that is infinite or NaN is
+/// not exported either: the SDK takes neither.
+///
+/// Series can be [removed](Registry::remove): the next export is without them, also where somebody has begun anew, whose numbers
+/// come with the one after it. Those of histograms and tallies can't, nor can any of a provider that was given: the SDK
+/// goes on exporting what it has.
 ///
 /// Exports are made by a thread of the SDK. An update never waits for it: a counter or gauge takes no lock, an
 /// observation one that is held for as long as a histogram is updated or copied, the first of a series one more. A forked child counts on in its own
@@ -89,6 +93,8 @@ pub struct OpenTelemetry {
     outcomes: Arc<Outcomes>,
     left_out: Arc<AtomicU64>,
     flushing: Arc<Flushing>,
+    /// Whether it collects for one reader, which is told once that a series has ended; a provider of others' may have several.
+    has_one_reader: bool,
     /// By name in small letters: OpenTelemetry's names have no case.
     families: Mutex<BTreeMap<String, Arc<OtelFamily>>>,
 }
@@ -125,7 +131,7 @@ impl OpenTelemetry {
     /// # Errors
     /// When there is no memory for a page.
     pub fn with_meter_provider(provider: SdkMeterProvider) -> Result<Self> {
-        Self::new(provider, Limits::default(), Arc::default())
+        Self::new(provider, Limits::default(), Arc::default(), false)
     }
 
     /// Options for one that exports over OTLP/HTTP.
@@ -166,11 +172,16 @@ impl OpenTelemetry {
         made.ok_or_else(|| failed.unwrap_or_else(|| Error::backend(NAME, "*", "found no memory")))
     }
 
-    fn new(provider: SdkMeterProvider, limits: Limits, outcomes: Arc<Outcomes>) -> Result<Self> {
+    fn new(
+        provider: SdkMeterProvider,
+        limits: Limits,
+        outcomes: Arc<Outcomes>,
+        has_one_reader: bool,
+    ) -> Result<Self> {
         let scope = InstrumentationScope::builder("dyn-metrics").with_version(env!("CARGO_PKG_VERSION"));
         let (meter, ours) = (provider.meter_with_scope(scope.build()), Ours::new()?);
         let (left_out, flushing, families) = Default::default();
-        Ok(Self { provider, meter, ours, limits, outcomes, left_out, flushing, families })
+        Ok(Self { provider, meter, ours, limits, outcomes, left_out, flushing, has_one_reader, families })
     }
 
     /// What became of exports. Of a provider that was given, only what the SDK was not told of is known.
@@ -273,6 +284,15 @@ impl Backend for OpenTelemetry {
             return Err(self.refuse(&series.name, "expected its family first"));
         };
         Ok(Some(family.make(series, self.ours, &self.left_out)))
+    }
+
+    fn remove(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
+        let family = locked(&self.families).get(&name.to_ascii_lowercase()).cloned();
+        if self.has_one_reader && family.is_some_and(|family| family.remove(labels)) {
+            return Ok(());
+        }
+        let what = "remove a series: the SDK goes on exporting it";
+        Err(Error::Unsupported { registry: NAME.to_owned(), what })
     }
 
     #[cfg(feature = "render")]

@@ -110,16 +110,22 @@ impl Plugin {
         self
     }
 
-    /// The registry that a variable names: the same for the same text.
+    /// The registry that a variable names.
     pub(crate) fn of_environment(value: &[u8]) -> Result<Registry> {
-        static KNOWN: Mutex<BTreeMap<OsString, Registry>> = Mutex::new(BTreeMap::new());
-        let (path, config) = split(value);
         // SAFETY: reads a number that the kernel has given to the process.
         if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
             let found =
                 "a process with more rights than who started it, and the plugin named by the environment";
+            let (path, _) = split(value);
             return Err(refusal(&path, found, "a plugin named by the program, Registry::with_plugin()"));
         }
+        Self::of_text(value)
+    }
+
+    /// The registry of `PATH` or `PATH?CONFIG`: the same for the same text.
+    pub(crate) fn of_text(value: &[u8]) -> Result<Registry> {
+        static KNOWN: Mutex<BTreeMap<OsString, Registry>> = Mutex::new(BTreeMap::new());
+        let (path, config) = split(value);
         let config = str::from_utf8(config)
             .map_err(|_| refusal(&path, "options that are not UTF-8 behind the ?", "UTF-8"))?;
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +199,21 @@ impl Backend for Plugin {
                 Some(instrument) => Ok(Some(Arc::new(instrument::Series::new(opened, instrument, series)))),
                 None => Err(self.refuse(&series.name, "series: found NULL, expected an instrument")),
             },
+        }
+    }
+
+    fn remove(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
+        let unsupported = || Error::Unsupported { registry: self.name().to_owned(), what: "remove a series" };
+        let function = self.opened.functions.remove.ok_or_else(unsupported)?;
+        let (registry, error) = (self.opened.registry, Output::of_error());
+        let status = lend::series(name, labels, |lent| {
+            // SAFETY: a function of the plugin's table; what it gets lives until it returns.
+            unsafe { function(registry, lent, &error.lend()) }
+        });
+        match outcome(status, &[DYNM_PLUGIN_OK, DYNM_PLUGIN_NONE], &error) {
+            Err(reason) => Err(self.refuse(name, format!("remove: {reason}"))),
+            Ok(DYNM_PLUGIN_NONE) => Err(unsupported()),
+            Ok(_) => Ok(()),
         }
     }
 

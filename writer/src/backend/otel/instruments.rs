@@ -4,7 +4,7 @@
 //! SDK collects: so `set` and `inc` both work on a gauge, and an update takes no lock. The SDK has no histogram that is
 //! read when it collects: an observation goes to the cell, for `value` and `render`, and to the instrument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -38,11 +38,19 @@ type Labels = Vec<(String, String)>;
 struct Numbers {
     /// Without labels.
     descriptor: Descriptor,
-    series: Mutex<BTreeMap<Labels, Arc<Series>>>,
+    series: Mutex<Kept>,
     fractions: Fractions,
 }
 
-/// Whether a counter of whole numbers has got fractions. Its instrument can't show these: another one does then.
+#[derive(Debug, Default)]
+struct Kept {
+    by_labels: BTreeMap<Labels, Arc<Series>>,
+    /// What was removed since the SDK last collected: one collection without it, and it has forgotten the number from which it
+    /// takes a new one's difference.
+    removed: BTreeSet<Labels>,
+}
+
+/// Whether a counter of whole numbers has got fractions, or exceeds 2^63. Its instrument can't show these: another one does then.
 #[derive(Debug, Default)]
 struct Fractions {
     family: OnceLock<Weak<OtelFamily>>,
@@ -91,8 +99,7 @@ pub(super) fn ucum_of(of: &Descriptor) -> String {
 
 impl OtelFamily {
     pub(super) fn new(meter: Option<&Meter>, descriptor: &Descriptor) -> Arc<Self> {
-        let is_distribution = matches!(descriptor.kind, Kind::Histogram | Kind::Tally);
-        let histogram = meter.filter(|_| is_distribution).map(|meter| {
+        let histogram = meter.filter(|_| is_distribution(descriptor.kind)).map(|meter| {
             let builder = meter.f64_histogram(descriptor.name.clone()).with_unit(ucum_of(descriptor));
             // A tally is a histogram without buckets.
             builder
@@ -130,7 +137,19 @@ impl OtelFamily {
             });
             Arc::new(Series::new(descriptor, attributes, recorder))
         };
-        Arc::clone(locked(&self.numbers.series).entry(descriptor.labels.clone()).or_insert_with(make))
+        let mut kept = locked(&self.numbers.series);
+        Arc::clone(kept.by_labels.entry(descriptor.labels.clone()).or_insert_with(make))
+    }
+
+    /// Forgets a series; false where the SDK has no end of one: it goes on exporting histograms as they were.
+    pub(super) fn remove(&self, labels: &[(String, String)]) -> bool {
+        let ends = !is_distribution(self.numbers.descriptor.kind);
+        if ends {
+            let mut kept = locked(&self.numbers.series);
+            kept.by_labels.remove(labels);
+            kept.removed.insert(labels.to_vec());
+        }
+        ends
     }
 
     /// Makes the instrument that shows a counter of whole numbers with its fractions.
@@ -140,6 +159,11 @@ impl OtelFamily {
             self.numbers.fractions.are_shown.store(true, Ordering::Release);
         }
     }
+}
+
+/// Whether it is a histogram to the SDK.
+fn is_distribution(kind: Kind) -> bool {
+    matches!(kind, Kind::Histogram | Kind::ExponentialHistogram | Kind::Tally)
 }
 
 /// Makes what is read when the SDK collects.
@@ -166,7 +190,15 @@ fn observe(meter: &Meter, numbers: &Arc<Numbers>) {
 
 impl Numbers {
     fn series(&self) -> Vec<Arc<Series>> {
-        locked(&self.series).values().cloned().collect()
+        locked(&self.series).by_labels.values().cloned().collect()
+    }
+
+    /// What a collection is told of.
+    fn collected(&self) -> Vec<Arc<Series>> {
+        let mut kept = locked(&self.series);
+        let removed = std::mem::take(&mut kept.removed);
+        let due = kept.by_labels.iter().filter(|(labels, _)| !removed.contains(*labels));
+        due.map(|(_, series)| Arc::clone(series)).collect()
     }
 
     /// A counter of whole numbers; nothing once another instrument shows it.
@@ -174,11 +206,14 @@ impl Numbers {
         if self.fractions.are_shown.load(Ordering::Acquire) {
             return;
         }
-        for series in self.series() {
+        for series in self.collected() {
             match series.cell.value() {
-                Some(Value::Number(Number::Integer(n))) => observer.observe(n as u64, &series.attributes),
+                // Protocol Buffers' numbers are signed: the SDK exports larger ones as 0.
+                Some(Value::Number(Number::Integer(n))) if n >= 0 => {
+                    observer.observe(n as u64, &series.attributes);
+                }
                 Some(Value::Number(number)) => {
-                    observer.observe(number.as_f64() as u64, &series.attributes);
+                    observer.observe(as_double(number) as i64 as u64, &series.attributes);
                     self.want_fractions();
                 }
                 _ => (),
@@ -204,15 +239,17 @@ impl Numbers {
     }
 
     fn read_float(&self, observer: &dyn AsyncInstrument<f64>) {
-        for series in self.series() {
+        for series in self.collected() {
             if let Some(Value::Number(number)) = series.cell.value() {
-                observer.observe(number.as_f64(), &series.attributes);
+                let is_counter = self.descriptor.kind == Kind::Counter;
+                let number = if is_counter { as_double(number) } else { number.as_f64() };
+                observer.observe(number, &series.attributes);
             }
         }
     }
 
     fn read_whole(&self, observer: &dyn AsyncInstrument<i64>) {
-        for series in self.series() {
+        for series in self.collected() {
             match (self.descriptor.kind, series.cell.value()) {
                 (Kind::Info, _) => observer.observe(1, &series.attributes),
                 (_, Some(Value::Number(Number::Integer(n)))) => observer.observe(n, &series.attributes),
@@ -224,6 +261,14 @@ impl Numbers {
                 _ => (),
             }
         }
+    }
+}
+
+/// A counter's number, whose whole events are unsigned.
+fn as_double(number: Number) -> f64 {
+    match number {
+        Number::Integer(n) => n as u64 as f64,
+        Number::Float(_) | Number::Nanoseconds(_) => number.as_f64(),
     }
 }
 

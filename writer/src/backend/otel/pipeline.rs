@@ -111,7 +111,7 @@ impl OpenTelemetryBuilder {
             let reader = reader.with_interval(self.interval.unwrap_or_else(interval));
             provider = provider.with_reader(reader.build());
         }
-        OpenTelemetry::new(provider.build(), limits, outcomes)
+        OpenTelemetry::new(provider.build(), limits, outcomes, true)
     }
 
     fn exporter(&self, outcomes: &Arc<Outcomes>) -> Result<MetricExporter> {

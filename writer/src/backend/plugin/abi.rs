@@ -157,6 +157,22 @@ pub struct dynm_plugin_selection {
     pub label_count: usize,
 }
 
+/// A series that was made, by its name and labels. It belongs to the host and is gone when `remove` returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct dynm_plugin_series {
+    /// Bytes of this structure.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// As in its descriptor.
+    pub name: dynm_plugin_text,
+    /// Labels, sorted by name.
+    pub labels: *const dynm_plugin_label,
+    /// How many.
+    pub label_count: usize,
+}
+
 /// What a series has. The host sets `struct_size`, `buckets` and `bucket_count`, all else is 0; `read` sets what its type
 /// has.
 #[repr(C)]
@@ -184,8 +200,9 @@ pub struct dynm_plugin_value {
 ///
 /// Holds for each of them:
 ///
-/// - It may be called by any thread, by several at once, and in forked children. `family` and `series` are called by one
-///   thread at a time for one family, and for each family and series once unless it failed.
+/// - It may be called by any thread, by several at once, and in forked children. `family`, `series` and `remove` are
+///   called by one thread at a time for one family; the first two for each family and series once, unless that failed or
+///   the series was removed.
 /// - Nothing may be thrown out of it, and it must return: only `render` is given up by its caller after a time.
 /// - Those with an `error` return DYNM_PLUGIN_ERROR when they fail, after a line to that. What they return otherwise is
 ///   named where it isn't only DYNM_PLUGIN_OK. Any other number is taken for a failure.
@@ -257,6 +274,16 @@ pub struct dynm_registry_plugin {
             registry: *mut c_void,
             selection: *const dynm_plugin_selection,
             output: *const dynm_plugin_output,
+            error: *const dynm_plugin_output,
+        ) -> i32,
+    >,
+    /// Forgets a series: it is shown no more, and `series` is asked for a new one when somebody wants its labels again. Its
+    /// instrument stays valid, as handles of it may be held; what they count is nobody's. DYNM_PLUGIN_NONE when series can't
+    /// be removed. May be NULL, or behind the table's end: series stay then.
+    pub remove: Option<
+        unsafe extern "C" fn(
+            registry: *mut c_void,
+            series: *const dynm_plugin_series,
             error: *const dynm_plugin_output,
         ) -> i32,
     >,

@@ -5,7 +5,8 @@ use std::ffi::c_char;
 use dyn_metrics_layout::{GaugeMode, Kind};
 
 use super::abi::{
-    dynm_plugin_descriptor, dynm_plugin_label, dynm_plugin_options, dynm_plugin_selection, dynm_plugin_text,
+    dynm_plugin_descriptor, dynm_plugin_label, dynm_plugin_options, dynm_plugin_selection,
+    dynm_plugin_series, dynm_plugin_text,
 };
 use crate::backend::{Descriptor, Selection};
 
@@ -51,12 +52,28 @@ pub(super) fn descriptor<R>(of: &Descriptor, call: impl FnOnce(&dynm_plugin_desc
     })
 }
 
+/// Has `call` see which series is meant.
+pub(super) fn series<R>(
+    name: &str,
+    of: &[(String, String)],
+    call: impl FnOnce(&dynm_plugin_series) -> R,
+) -> R {
+    let labels = labels(of);
+    call(&dynm_plugin_series {
+        struct_size: size_of::<dynm_plugin_series>() as u32,
+        reserved: 0,
+        name: text(name),
+        labels: labels.as_ptr(),
+        label_count: labels.len(),
+    })
+}
+
 /// Has `call` see a selection.
 pub(super) fn selection<R>(of: &Selection, call: impl FnOnce(&dynm_plugin_selection) -> R) -> R {
     let labels = labels(&of.labels);
     call(&dynm_plugin_selection {
         struct_size: size_of::<dynm_plugin_selection>() as u32,
-        max_level: u32::from(u8::MAX),
+        max_level: of.max_level.into(),
         prefix: text(&of.prefix),
         labels: labels.as_ptr(),
         label_count: labels.len(),

@@ -3,18 +3,22 @@
 
 use std::ffi::c_void;
 use std::fs;
+use std::mem::{MaybeUninit, offset_of};
 use std::path::Path;
+use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::abi::{
     DYNM_PLUGIN_ABI_VERSION, dynm_plugin_descriptor, dynm_plugin_options, dynm_plugin_output,
-    dynm_plugin_selection, dynm_plugin_value, dynm_registry_plugin,
+    dynm_plugin_selection, dynm_plugin_series, dynm_plugin_value, dynm_registry_plugin,
 };
 use crate::error::{Error, Result};
 
 /// What a plugin exports.
 const SYMBOL: &str = "dynm_registry_plugin_v1";
+/// Bytes of the shortest table: what version 1 began with.
+const FIRST_TABLE: usize = offset_of!(dynm_registry_plugin, remove);
 /// More than any table has; what is beyond is no table.
 const MOST_TABLE_BYTES: u32 = 1 << 16;
 
@@ -42,6 +46,7 @@ pub(super) struct Functions {
     pub(super) read: Option<unsafe extern "C" fn(Instrument, *mut dynm_plugin_value) -> i32>,
     pub(super) render:
         Option<unsafe extern "C" fn(Registry, *const dynm_plugin_selection, Output, Output) -> i32>,
+    pub(super) remove: Option<unsafe extern "C" fn(Registry, *const dynm_plugin_series, Output) -> i32>,
 }
 
 /// The refusal of what is at `path`.
@@ -107,13 +112,18 @@ unsafe fn functions(path: &Path, table: *const dynm_registry_plugin) -> Result<F
         let found = format!("a table of ABI version {version}");
         return Err(refusal(path, found, format!("version {DYNM_PLUGIN_ABI_VERSION}")));
     }
-    let least = size_of::<dynm_registry_plugin>() as u32;
+    let least = FIRST_TABLE as u32;
     if !(least..=MOST_TABLE_BYTES).contains(&size) {
         let found = format!("a table of {size} bytes");
         return Err(refusal(path, found, format!("{least} to {MOST_TABLE_BYTES}")));
     }
-    // SAFETY: the table is at least that long, as it says itself.
-    checked(path, unsafe { table.read_unaligned() })
+    let whole = size_of::<dynm_registry_plugin>();
+    let there = if size as usize >= whole { whole } else { FIRST_TABLE };
+    let mut copy = MaybeUninit::<dynm_registry_plugin>::zeroed();
+    // SAFETY: the table is at least that long, as it says itself, and so is the copy.
+    unsafe { ptr::copy_nonoverlapping(table.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), there) };
+    // SAFETY: numbers, and functions that there need not be: where nothing was copied, none.
+    checked(path, unsafe { copy.assume_init() })
 }
 
 /// The functions of a table: those that it must have are there.
@@ -129,5 +139,5 @@ fn checked(path: &Path, table: dynm_registry_plugin) -> Result<Functions> {
         };
     }
     Ok(must_have!(open series add_integer add_double add_nanoseconds set_integer set_double set_nanoseconds
-        observe switch_states; close family dropped read render))
+        observe switch_states; close family dropped read render remove))
 }
