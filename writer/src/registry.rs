@@ -221,7 +221,7 @@ impl Registry {
 
     /// Of what this is a view of, all.
     pub(crate) fn whole(&self) -> Self {
-        Self { home: self.home.clone(), scope: Arc::default(), max_level: u8::MAX }
+        Self { home: self.home.clone(), scope: Arc::default() }
     }
 
     /// As [`Self::child`], also with labels that only levels may add; adds to these.
