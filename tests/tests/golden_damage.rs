@@ -316,7 +316,7 @@ fn a_flipped_bit_in_each_byte_of_processes_is_found() {
         ("living process.oldest", Nothing, 16, "reserved for later versions"),
         ("living process.callback_sockets", Nothing, 2, "as of the dead"),
         ("living process.http_port", Nothing, 4, "any port"),
-        ("slot never claimed", Note, 482, "its claimer died while it wrote its record"),
+        ("slot never claimed", Note, 483, "its claimer died while it wrote its record"),
     ];
     flip(Places::processes, &expected);
 }
