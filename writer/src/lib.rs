@@ -101,6 +101,7 @@ mod series_cache;
 mod slot;
 mod sys;
 pub mod testing;
+mod threads;
 #[cfg(feature = "watch")]
 pub mod watch;
 mod wipe;

@@ -220,6 +220,7 @@ pub fn look_up<M: Metric>(family: &Family<M>, values: &[&str]) -> crate::error::
 }
 
 pub use crate::remove::Removals;
+pub use crate::threads::spawn_quiet;
 
 /// The word that grows whenever a series of the family is removed, before it is gone, in the segment with this number:
 /// for a binding that remembers handles itself. None when the family has moved on. While it is what it was, all that

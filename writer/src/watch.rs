@@ -44,7 +44,6 @@ mod pace;
 mod pool;
 mod rule;
 mod source;
-mod threads;
 
 use std::fmt;
 use std::path::PathBuf;

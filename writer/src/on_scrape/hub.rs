@@ -16,6 +16,7 @@ use super::{CallbackRun, Work, service};
 use crate::local::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::once_map::OnceValue;
 use crate::segment::Segment;
+use crate::threads::spawn_quiet;
 use crate::wipe;
 
 /// Most workers at once.
@@ -258,7 +259,7 @@ impl Hub {
             return;
         }
         state.workers += 1;
-        if let Err(error) = service::spawn_quiet("dyn-callback", move || self.work()) {
+        if let Err(error) = spawn_quiet("dyn-callback", move || self.work()) {
             state.workers -= 1;
             log::warn!("no thread for on-scrape callbacks: {error}");
         }

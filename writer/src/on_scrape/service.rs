@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use dyn_metrics_layout::callbacks::{Answer, MESSAGE_BYTES, Request};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::functions::Bound;
@@ -18,6 +17,7 @@ use super::hub::{Hub, State};
 use super::kept::Kept;
 use super::listener::Listener;
 use crate::segment::Segment;
+use crate::threads::spawn_quiet;
 
 /// Most askers at once; others wait to be accepted.
 const MAX_GUESTS: usize = 64;
@@ -102,30 +102,6 @@ fn start(hub: &'static Hub, state: &mut State) -> io::Result<()> {
     spawn_quiet("dyn-ask", move || serve(hub, &own))?;
     state.service = Some(wake);
     Ok(())
-}
-
-/// A thread on which the application's signal handlers don't run, but for those of faults and profilers.
-pub(super) fn spawn_quiet(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut quiet = SigSet::all();
-    for signal in [
-        Signal::SIGABRT,
-        Signal::SIGBUS,
-        Signal::SIGFPE,
-        Signal::SIGILL,
-        Signal::SIGPROF,
-        Signal::SIGSEGV,
-        Signal::SIGSYS,
-        Signal::SIGTRAP,
-    ] {
-        quiet.remove(signal);
-    }
-    // A thread inherits the mask. Where it can't be set, the thread is as loud as others.
-    let before = quiet.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-    if let Ok(before) = before {
-        let _ = before.thread_set_mask();
-    }
-    spawned.map(drop)
 }
 
 fn serve(hub: &'static Hub, wake: &Arc<Wake>) {

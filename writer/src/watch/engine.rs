@@ -15,11 +15,11 @@ use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::pool::Pool;
 use super::rule::Rule;
-use super::threads::spawn_quiet;
 use crate::error::{Error, Result};
 use crate::local::AtomicPtr;
 use crate::once_map::OnceValue;
 use crate::registry::leaked;
+use crate::threads::spawn_quiet;
 
 /// Time between two calls of a function that computes a value: each wakes another thread.
 const COMPUTED_EVERY: Duration = Duration::from_millis(5);

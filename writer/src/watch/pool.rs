@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use super::lock;
 use super::mailbox::Mailbox;
-use super::threads::spawn_quiet;
+use crate::threads::spawn_quiet;
 
 /// Most threads: when so many callbacks block for ever, others wait for one of them.
 pub(super) const MOST: usize = 512;
