@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import textwrap
 import types
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dyn_metrics import _native, errors
 
 README = Path(__file__).parent.parent / "README.md"
 REGISTRIES = Path(__file__).parents[2] / "docs" / "REGISTRIES.md"
+COMPOSITES = REGISTRIES.with_name("COMPOSITES.md")
 
 
 def globals_(directory: Path) -> dict[str, object]:
@@ -59,3 +61,16 @@ def test_the_code_in_the_page_about_registries_runs(directory: Path) -> None:
     found = run("\n".join(blocks) + "\nprint(names, runtime.prometheus_format_str())", DYN_METRICS_SHM=str(directory / "segment"))
     assert "['router_requests_total', 'router_latency_seconds']" in found
     assert 'dynamo_requests_total{component="backend",endpoint="generate",model="llama",namespace="prod"} 1\n' in found
+
+
+def test_the_code_in_the_page_about_composites_runs(directory: Path) -> None:
+    if not COMPOSITES.exists():
+        return  # of a source distribution, which has no such page
+    (block,) = [part.split("```")[0] for part in COMPOSITES.read_text().split("```python\n")[1:]]
+    before = """
+        from dyn_metrics import REGISTRY as registry
+        family = registry.create_gauge_vec("queue_depth", "Requests that wait", ["model"])
+        family.labels("llama").set(3.5)
+    """
+    found = run(textwrap.dedent(before) + block + "print(depth.read())", DYN_METRICS_SHM=str(directory / "segment"))
+    assert found.strip() == block.split("# ")[1].strip()
