@@ -86,7 +86,7 @@ cross: ## unit tests of what writes, for arm64 (emulated) and musl
 
 arm64: ## every test that starts no other program, emulated: the emulator can't start one
 	@if $(have_arm64); then set -x; \
-	cargo nextest run --target $(ARM64) --workspace --exclude dyn-metrics-loom-tests --exclude dyn-metrics-benches --lib --bins && \
+	cargo nextest run --target $(ARM64) --workspace $(foreach crate,loom-tests benches python,--exclude dyn-metrics-$(crate)) --lib --bins && \
 	cargo test --target $(ARM64) -p dyn-metrics -p dyn-metrics-reader --doc; \
 	else $(call skip,arm64); fi
 
@@ -103,6 +103,8 @@ miri: ## format and writer under Miri, the latter's threads with MIRI_SEEDS sche
 	MIRIFLAGS="$$MIRIFLAGS -Zmiri-many-seeds=1..$(MIRI_SEEDS)" $(MIRI) test -p dyn-metrics --test threads -- --skip a_full_segment; \
 	else $(call skip,$@ (rustup component add --toolchain nightly miri rust-src)); fi
 
+# Children of threaded programs start threads in the tests.
+tsan: export TSAN_OPTIONS = die_after_fork=0
 tsan: ## format and writer under ThreadSanitizer, with per-CPU and with shared cells (nightly)
 	@if $(have_nightly); then set -ex; $(call sanitized,thread) -p dyn-metrics-layout -p dyn-metrics; \
 	DYN_METRICS_RSEQ=off $(call sanitized,thread) -p dyn-metrics; \

@@ -164,5 +164,6 @@ pub(crate) fn end_all(limit: Duration) -> bool {
     Hub::existing().is_none_or(|hub| hub.end_all(limit))
 }
 
-#[cfg(test)]
+// Threads with signal masks, and sockets: Miri has neither.
+#[cfg(all(test, not(miri)))]
 mod tests;

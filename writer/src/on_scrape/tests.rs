@@ -205,7 +205,6 @@ fn a_counter_s_function_adds_what_its_total_has_grown_by() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "sockets")]
 fn a_segment_s_callbacks_have_a_socket_beside_it_while_there_are_any() {
     let (directory, registry) = segment();
     assert!(sockets(&directory).is_empty());
@@ -224,7 +223,6 @@ fn a_segment_s_callbacks_have_a_socket_beside_it_while_there_are_any() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "sockets")]
 fn who_may_read_the_segment_may_ask() {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let builder = Registry::builder().path(directory.path().join("s")).max_bytes(1 << 20).mode(0o640);
@@ -235,7 +233,6 @@ fn who_may_read_the_segment_may_ask() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "sockets")]
 fn what_the_dead_have_left_is_removed_and_nothing_else() {
     let (directory, registry) = segment();
     let id = registry.current().unwrap().header.segment_id;
@@ -250,7 +247,6 @@ fn what_the_dead_have_left_is_removed_and_nothing_else() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "sockets")]
 fn who_connects_and_asks_gets_an_answer_after_the_callbacks_have_run() {
     let (directory, registry) = segment();
     let gauge = registry.gauge("depth", "").unwrap();
@@ -272,7 +268,6 @@ fn who_connects_and_asks_gets_an_answer_after_the_callbacks_have_run() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "sockets")]
 fn a_registry_s_callbacks_are_not_another_s() {
     let (_one_directory, one) = segment();
     let (_other_directory, other) = segment();
