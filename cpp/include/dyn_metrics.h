@@ -1430,10 +1430,10 @@ dynm_status dynm_registry_describe(const dynm_registry *registry, struct dynm_re
  * Requires: `kind` such a name, or NULL for what the environment says, without it "shm"; `registry` not NULL.
  * Guarantees: metrics are registered and updated as in a segment; the same kind gives the same registry of a process,
  * and each call wants its dynm_registry_close(). On failure `*registry` is NULL. Threads: any. Signals: no. Cost: as
- * dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind, or a plugin can't be used), DYNM_UTF8, and as dynm_open().
+ * dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind, or a plugin can't be used), DYNM_UTF8, and as
+ * dynm_open().
  */
-dynm_status dynm_registry_of_kind(const char *kind,
-                                  const dynm_registry **registry);
+dynm_status dynm_registry_of_kind(const char *kind, const dynm_registry **registry);
 
 /**
  * What keeps a registry's numbers: "shm" for a segment, "null" for nothing, ...

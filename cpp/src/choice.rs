@@ -16,7 +16,8 @@ use crate::visit::give_text;
 /// Requires: `kind` such a name, or NULL for what the environment says, without it "shm"; `registry` not NULL.
 /// Guarantees: metrics are registered and updated as in a segment; the same kind gives the same registry of a process,
 /// and each call wants its dynm_registry_close(). On failure `*registry` is NULL. Threads: any. Signals: no. Cost: as
-/// dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind, or a plugin can't be used), DYNM_UTF8, and as dynm_open().
+/// dynm_open(). Errors: DYNM_OPTION (this library doesn't have the kind, or a plugin can't be used), DYNM_UTF8, and as
+/// dynm_open().
 ///
 /// # Safety
 /// As Requires says.
@@ -35,9 +36,9 @@ pub unsafe extern "C" fn dynm_registry_of_kind(
             (Registry::of_kind(kind)?, kind.to_owned())
         };
         // Of a segment its path, which the environment may change later; of another one all of its name: plugins have options.
-        let key = match made.kind() {
-            "shm" => format!("\0kind shm {}", made.path().display()),
-            _ => format!("\0kind {named}"),
+        let key = match made.is_segment() {
+            true => format!("\0kind shm {}", made.path().display()),
+            false => format!("\0kind {named}"),
         };
         let same = |known: &dynm_registry| known.key == key;
         let found = REGISTRIES.find_or_push(same, || Ok(dynm_registry::new(key.clone(), made)))?;

@@ -14,7 +14,7 @@ use crate::types::{dynm_family_view, dynm_series_view, dynm_value, dynm_visitor}
 
 fn collector(registry: &dynm_registry) -> Result<Collector> {
     let registry = &registry.registry;
-    if registry.kind() != "shm" {
+    if !registry.is_segment() {
         let what = format!("registry {}: can't visit what it has; a segment can be visited", registry.kind());
         return failure(dynm_status::DYNM_OPTION, what);
     }
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn dynm_render(
     edge(|| {
         store(text, std::ptr::null_mut(), "text")?;
         let registry = open(registry)?;
-        if registry.registry.kind() != "shm" {
+        if !registry.registry.is_segment() {
             return give_text(registry.registry.render()?.into_bytes(), text, length);
         }
         registry.registry.run_callbacks(CALLBACK_LIMIT);

@@ -12,9 +12,6 @@ use dyn_metrics_reader::{Collector, FamilySnapshot, Labels, Number, SeriesSnapsh
 
 use crate::engine::lock;
 
-/// What a registry says of itself that is a segment.
-pub(crate) const SEGMENT: &str = "shm";
-
 /// Both pages, each made once for all who ask at the same time.
 pub(crate) struct Pages {
     pub(crate) process: Scraper,
@@ -24,7 +21,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// Pages of this registry's segment, for which this process's on-scrape callbacks run; `before` is called first each time, for what is only current when it is asked for.
     pub(crate) fn new(registry: &Registry, before: impl Fn() + Send + Sync + 'static) -> Self {
-        if registry.kind() != SEGMENT {
+        if !registry.is_segment() {
             return Self::of_backend(registry, before);
         }
         let patterns = [registry.path().to_string_lossy().into_owned()];

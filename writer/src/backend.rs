@@ -104,7 +104,8 @@ pub trait Backend: Send + Sync + Debug {
     fn series(&self, series: &Descriptor) -> Result<Option<Arc<dyn Instrument>>>;
 
     /// Forgets the series with these labels, sorted by name: it is shown no more, and the same labels will be asked
-    /// for as a new series, by the registry that removes it: another one with this back end is not told. Its instrument may get updates for as long as handles of it are held; they count nowhere.
+    /// for as a new series, by the registry that removes it: another one with this back end is not told. Its
+    /// instrument may get updates for as long as handles of it are held; they count nowhere.
     ///
     /// # Errors
     /// [`Error::Unsupported`], as by default, where series stay; whatever else makes it impossible. The series is still

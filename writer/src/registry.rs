@@ -137,6 +137,12 @@ impl Registry {
         }
     }
 
+    /// Whether its series are in a segment, whatever name a back end has.
+    #[must_use]
+    pub const fn is_segment(&self) -> bool {
+        matches!(self.home, Home::Segment(_))
+    }
+
     /// Sends what was counted so far to where its back end sends it, and waits for that at most as long: for a
     /// process that ends. Where nothing is sent, as from a segment, nothing is done.
     ///

@@ -259,3 +259,26 @@ fn numbers_of_any_representation_are_one_value() {
     registry.create::<StateSet>(&Opts::new("s", "").states(&["a"])).unwrap().enable("a");
     assert_eq!(fake.value("s", &[]), Some(Value::States(1)));
 }
+
+#[test]
+fn a_back_end_that_calls_itself_as_segments_do_is_none() {
+    #[derive(Debug)]
+    struct Misnamed;
+    impl Backend for Misnamed {
+        fn name(&self) -> &str {
+            "shm"
+        }
+
+        fn series(&self, _: &Descriptor) -> Result<Option<Arc<dyn Instrument>>> {
+            Ok(None)
+        }
+
+        fn render(&self, _: &Selection) -> Result<String> {
+            Ok(String::new())
+        }
+    }
+    let registry = Registry::with_backend(Arc::new(Misnamed));
+    assert_eq!((registry.kind(), registry.is_segment()), ("shm", false));
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    assert!(Registry::open_at(directory.path().join("segment")).unwrap().is_segment());
+}

@@ -58,7 +58,8 @@ fn there_is_one_thread_while_somebody_watches_and_none_before_after_and_in_child
     let watchers = watchers();
     // Neither SIGKILL, SIGSTOP nor the two that the C library keeps for itself can be blocked.
     let always_open = 1 << 8 | 1 << 18 | 1 << 31 | 1 << 32;
-    // A fault that is blocked kills, also where a handler would have mended it; profilers count where they are.
+    // A fault that is blocked kills, also where a handler would have mended it; profilers count where they are. Written
+    // down again, not taken from the library: one that is missing there must be missed here.
     let faults_and_profilers = [
         Signal::SIGABRT,
         Signal::SIGBUS,

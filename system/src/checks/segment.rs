@@ -4,7 +4,6 @@ use dyn_metrics::Registry;
 use dyn_metrics::own::{Standing, standing};
 
 use crate::check::{Check, Context, Outcome};
-use crate::pages::SEGMENT;
 
 /// Fails when the registry's path does not lead to the segment in which this process registers.
 pub struct SegmentAttached(Result<Registry, String>);
@@ -26,7 +25,7 @@ impl SegmentAttached {
 impl Check for SegmentAttached {
     fn check(&self, _: &Context) -> Outcome {
         let registry = self.0.as_ref().map_err(|reason| format!("no segment: {reason}"))?;
-        if registry.kind() != SEGMENT {
+        if !registry.is_segment() {
             return Ok(format!("no segment: the registry is {}", registry.kind()));
         }
         let path = registry.path().display();

@@ -48,6 +48,8 @@ struct Kept {
     /// What was removed since the SDK last collected: one collection without it, and it has forgotten the number from which it
     /// takes a new one's difference.
     removed: BTreeSet<Labels>,
+    /// Whether the SDK has ever collected it; until then it has nothing to forget.
+    is_collected: bool,
 }
 
 /// Whether a counter of whole numbers has got fractions, or exceeds 2^63. Its instrument can't show these: another one does then.
@@ -147,7 +149,10 @@ impl OtelFamily {
         if ends {
             let mut kept = locked(&self.numbers.series);
             kept.by_labels.remove(labels);
-            kept.removed.insert(labels.to_vec());
+            // Where nothing is exported nobody ever collects, and this would grow for ever.
+            if kept.is_collected {
+                kept.removed.insert(labels.to_vec());
+            }
         }
         ends
     }
@@ -196,6 +201,7 @@ impl Numbers {
     /// What a collection is told of.
     fn collected(&self) -> Vec<Arc<Series>> {
         let mut kept = locked(&self.series);
+        kept.is_collected = true;
         let removed = std::mem::take(&mut kept.removed);
         let due = kept.by_labels.iter().filter(|(labels, _)| !removed.contains(*labels));
         due.map(|(_, series)| Arc::clone(series)).collect()
